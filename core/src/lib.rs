@@ -1,0 +1,20 @@
+//! The core of Zufar: a memcached that comes back warm, as a sans-IO machine.
+//!
+//! Events go in, actions come out ([`machine`]). There is no I/O, clock, thread or entropy in
+//! here; equal inputs give equal outputs. Data flows one way: bytes, session, shard, reply.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod cache;
+pub mod command;
+pub mod disk;
+pub mod hash;
+pub mod id;
+pub mod machine;
+pub mod message;
+pub mod notice;
+pub mod protocol;
+pub mod settings;
+pub mod time;

@@ -1,0 +1,143 @@
+//! The core's surface: one trait, events in, actions out.
+//!
+//! Decides what a driver may tell a machine and what a machine may ask of a driver.
+//! Refuses to know sockets, executors, requests and items.
+
+use alloc::vec::Vec;
+
+use crate::disk::{Completion, Request};
+use crate::id::{ConnId, WorkerId};
+use crate::message::Message;
+use crate::notice::Notice;
+use crate::time::{Now, Time};
+
+/// A sans-IO machine that a driver can run: a worker, or whatever else speaks over connections.
+///
+/// A driver's turn: wait until something is ready or [`next_deadline`](Self::next_deadline) has
+/// come; read each ready connection once and `handle` what came; `handle` completions, messages
+/// and, when the deadline has passed, [`Event::Deadline`]; carry out [`Actions`]; for each
+/// connection of [`Actions::write`] call [`unsent`](Self::unsent), write once, and call
+/// [`sent`](Self::sent). After that it asks for the deadline again: work that waited for the
+/// output to drain shows as a deadline already due.
+pub trait Machine {
+    /// Takes one event and adds what is to be done to `actions`.
+    fn handle(&mut self, now: Now, event: Event<'_>, actions: &mut Actions);
+
+    /// When [`Event::Deadline`] is due, if ever. A late or spurious one is harmless. O(1).
+    fn next_deadline(&self) -> Option<Time>;
+
+    /// Fills `slices` with what is to be written to `conn`, in order, and returns how many it
+    /// filled. 0 for a connection that is gone or has nothing to say.
+    fn unsent<'a>(&'a self, conn: ConnId, slices: &mut [&'a [u8]]) -> usize;
+
+    /// Takes note that the first `bytes` of [`unsent`](Self::unsent) have been written.
+    fn sent(&mut self, conn: ConnId, bytes: usize);
+}
+
+/// What a connection was accepted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// Memcached clients.
+    Client,
+    /// Other nodes, and the `zufar` commands that ask one.
+    Peer,
+}
+
+/// Something that has happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A connection has been accepted and handed to this worker.
+    Accepted {
+        /// Its id, never used before.
+        conn: ConnId,
+        /// What it was accepted for.
+        listener: Listener,
+        /// Connections that the whole process has open, this one included.
+        open: u32,
+    },
+    /// One read has returned these bytes, at least one.
+    Received {
+        /// The connection.
+        conn: ConnId,
+        /// All that the read returned.
+        bytes: &'a [u8],
+    },
+    /// The peer will send no more. What it has asked for is still answered.
+    Finished {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// The connection is broken, or the driver has closed it; its id is dead.
+    Closed {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// The time of `next_deadline` has come.
+    Deadline,
+    /// The disk has answered one of this worker's requests.
+    Disk(Completion),
+    /// Another worker has sent a message.
+    Message {
+        /// The sender.
+        from: WorkerId,
+        /// What it says.
+        message: Message,
+    },
+    /// What [`Actions::host_wanted`] asked for.
+    Host(HostFigures),
+    /// The process has been told to stop: finish, write, sync.
+    Stop,
+}
+
+/// Figures that only the host knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostFigures {
+    /// CPU time that the process has spent in user mode, in microseconds.
+    pub user_us: u64,
+    /// CPU time that the kernel has spent for it, in microseconds.
+    pub system_us: u64,
+    /// Connections that the process has open.
+    pub open_connections: u32,
+}
+
+/// What a machine wants done. The driver carries everything out and then calls
+/// [`clear`](Self::clear); the queues keep their memory.
+#[derive(Debug, Default)]
+pub struct Actions {
+    /// Connections with something unsent. May name one twice.
+    pub write: Vec<ConnId>,
+    /// Connections to read no further, until resumed. Input that is ready stays remembered.
+    pub pause: Vec<ConnId>,
+    /// Paused connections to read again.
+    pub resume: Vec<ConnId>,
+    /// Connections to close now; their unsent bytes have been written or are given up.
+    pub close: Vec<ConnId>,
+    /// Requests to the disk.
+    pub disk: Vec<Request>,
+    /// Messages to other workers. Their order between two workers is kept.
+    pub messages: Vec<(WorkerId, Message)>,
+    /// Things that the operator should read.
+    pub notices: Vec<Notice>,
+    /// The machine wants [`Event::Host`].
+    pub host_wanted: bool,
+    /// The process shall stop, as if it had been told to from outside.
+    pub stop_wanted: bool,
+    /// All is written and synced, or given up as hopeless: this machine needs no more events.
+    pub stopped: bool,
+}
+
+impl Actions {
+    /// Empties all queues and keeps their memory.
+    pub fn clear(&mut self) {
+        self.write.clear();
+        self.pause.clear();
+        self.resume.clear();
+        self.close.clear();
+        self.disk.clear();
+        self.messages.clear();
+        self.notices.clear();
+        self.host_wanted = false;
+        self.stop_wanted = false;
+        self.stopped = false;
+    }
+}
