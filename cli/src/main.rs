@@ -1,2 +1,47 @@
-//! .
-fn main() {}
+//! The `zufar` command.
+//!
+//! Decides which command runs, and which allocator serves all of them. Refuses to know more:
+//! `args` has the command line, `serve` and `status` do the work.
+
+mod allocator;
+mod args;
+mod config;
+mod daemon;
+mod error;
+mod exit;
+mod guid;
+mod host;
+mod listen;
+mod log;
+mod memcached_flags;
+mod options;
+mod output;
+mod pidfile;
+mod privileges;
+mod screen;
+mod serve;
+mod settings;
+mod signals;
+mod size;
+mod status;
+
+use std::process::ExitCode;
+
+use crate::args::{Answer, Command};
+
+fn main() -> ExitCode {
+    match args::parse(std::env::args_os()) {
+        Ok(arguments) => match arguments.command {
+            Command::Serve(arguments) => serve::run(*arguments),
+            Command::Status(arguments) => status::run(&arguments),
+        },
+        Err(Answer::Help(text)) => match output::answer(&text) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => exit::FAILED.into(),
+        },
+        Err(Answer::Wrong(line)) => {
+            output::complain(&line);
+            exit::NOT_STARTED.into()
+        }
+    }
+}

@@ -8,13 +8,18 @@
 extern crate alloc;
 
 pub mod cache;
+mod clock;
 pub mod command;
 pub mod disk;
+pub mod figures;
 pub mod hash;
 pub mod id;
 pub mod machine;
 pub mod message;
 pub mod notice;
 pub mod protocol;
+mod session;
 pub mod settings;
+mod shard;
 pub mod time;
+pub mod worker;

@@ -1,5 +1,298 @@
 //! What workers of one process say to each other.
+//!
+//! Decides the forms: parcels of requests and answers, questions to all workers, budget.
+//! Refuses to know how a message travels; the driver carries it as it carries bytes.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+use crate::command::{Item, Operation, Outcome, Value};
+use crate::disk::{Span, Usage};
+use crate::figures::Figures;
+use crate::hash::KeyHash;
+use crate::id::{ConnId, WorkerId};
+
+/// Where an answer goes: one reply slot of one connection of one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// The worker that has the connection.
+    pub worker: WorkerId,
+    /// The connection.
+    pub conn: ConnId,
+    /// The number of the reply slot, counted on that connection from 0.
+    pub sequence: u64,
+}
 
 /// One message between two workers. It owns what it carries.
 #[derive(Debug)]
-pub enum Message {}
+pub enum Message {
+    /// Requests of one turn and answers of one turn.
+    Parcel(Box<Parcel>),
+    /// A question to every worker; each answers once.
+    Ask {
+        /// Whose slot the answers are for.
+        token: Token,
+        /// What is asked.
+        question: Question,
+    },
+    /// One worker's answer to a question.
+    Tell {
+        /// Whose slot it is for.
+        token: Token,
+        /// What is answered.
+        answer: Answer,
+    },
+    /// The sender needs memory: who can spare some gives it.
+    BudgetWanted {
+        /// How much would help, in bytes.
+        bytes: u64,
+        /// The sender's limit, in bytes.
+        limit_bytes: u64,
+        /// A single item waits for it: give by evicting, not only what is unused.
+        urgent: bool,
+    },
+    /// Part of the sender's memory limit is now the receiver's; 0 when it can spare none.
+    BudgetGiven {
+        /// How much, in bytes.
+        bytes: u64,
+        /// It answers a request; otherwise it goes along with a value.
+        asked: bool,
+    },
+    /// How full the disk is, as worker 0 has just measured it.
+    Disk {
+        /// The figures.
+        usage: Usage,
+        /// Over its limit: evict from disk, or refuse writes.
+        full: bool,
+    },
+}
+
+/// Something that every worker is asked.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// Its figures.
+    Figures,
+    /// To forget the figures that `stats reset` forgets.
+    Reset,
+    /// One line for each of its connections.
+    Connections,
+    /// The last version that it has drawn.
+    Clock,
+    /// To drop all items up to this version, and to draw only later ones.
+    Flush(u64),
+    /// To note a flush at this Unix time in milliseconds; 0 forgets a pending one.
+    FlushAt(u64),
+    /// To work under this memory limit of the whole node, in bytes.
+    MemoryLimit(u64),
+    /// To count by key prefix, or to stop counting.
+    Detail(bool),
+    /// To take note of what the verbosity command has set.
+    Verbosity(u8),
+}
+
+/// What one worker answers to a [`Question`].
+#[derive(Debug)]
+pub enum Answer {
+    /// Done.
+    Done,
+    /// Its figures.
+    Figures(Box<Figures>),
+    /// Rendered lines.
+    Text(Vec<u8>),
+    /// A version.
+    Version(u64),
+}
+
+/// Requests and answers that one turn has produced for one other worker.
+///
+/// Its vectors come from a pool and go to the receiver's pool: where traffic flows both ways,
+/// none is allocated in the long run.
+#[derive(Debug, Default)]
+pub struct Parcel {
+    /// What the spans name.
+    pub(crate) bytes: Vec<u8>,
+    /// The requests, in the order of their connections.
+    pub(crate) requests: Vec<CarriedRequest>,
+    /// The answers, in any order.
+    pub(crate) answers: Vec<CarriedAnswer>,
+}
+
+impl Parcel {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.answers.is_empty()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.requests.clear();
+        self.answers.clear();
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Span {
+        let cut = |at: usize| u32::try_from(at).expect("a turn's parcel stays below 4 GiB");
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        Span {
+            start: cut(start),
+            end: cut(self.bytes.len()),
+        }
+    }
+
+    pub(crate) fn push_request(
+        &mut self,
+        token: Token,
+        hash: KeyHash,
+        key: &[u8],
+        operation: &Operation<'_>,
+    ) {
+        let key = self.push(key);
+        let (operation, value) = self.carry_operation(operation);
+        self.requests.push(CarriedRequest {
+            token,
+            hash,
+            key,
+            operation,
+            value,
+        });
+    }
+
+    fn carry_operation(&mut self, operation: &Operation<'_>) -> (Operation<'static>, Carried) {
+        let (bare, value) = bare_operation(operation);
+        let value = value.map_or(Carried::None, |value| self.carry(value));
+        (bare, value)
+    }
+
+    fn carry(&mut self, value: &Value<'_>) -> Carried {
+        match value {
+            Value::Small(bytes) => Carried::Small(self.push(bytes)),
+            Value::Large(bytes) => Carried::Large(bytes.clone()),
+        }
+    }
+
+    pub(crate) fn push_answer(&mut self, token: Token, outcome: &Outcome<'_>) {
+        let (outcome, value) = match outcome {
+            Outcome::Item(item) => {
+                let value = self.carry(&item.value);
+                (Outcome::Item(with_value(item, Value::Small(&[]))), value)
+            }
+            other => (plain(other), Carried::None),
+        };
+        self.answers.push(CarriedAnswer {
+            token,
+            outcome,
+            value,
+        });
+    }
+}
+
+/// A request on its way to the worker that has the key.
+#[derive(Debug)]
+pub(crate) struct CarriedRequest {
+    pub(crate) token: Token,
+    pub(crate) hash: KeyHash,
+    pub(crate) key: Span,
+    operation: Operation<'static>,
+    value: Carried,
+}
+
+impl CarriedRequest {
+    /// The operation, with its value out of the parcel's `bytes`.
+    pub(crate) fn operation<'a>(&'a self, bytes: &'a [u8]) -> Operation<'a> {
+        dressed_operation(&self.operation, self.value.of(bytes))
+    }
+}
+
+/// An answer on its way back.
+#[derive(Debug)]
+pub(crate) struct CarriedAnswer {
+    pub(crate) token: Token,
+    outcome: Outcome<'static>,
+    value: Carried,
+}
+
+impl CarriedAnswer {
+    /// The outcome, with its value out of the parcel's `bytes`.
+    pub(crate) fn outcome<'a>(&'a self, bytes: &'a [u8]) -> Outcome<'a> {
+        match &self.outcome {
+            Outcome::Item(item) => Outcome::Item(with_value(item, self.value.of(bytes))),
+            other => plain(other),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Carried {
+    None,
+    Small(Span),
+    Large(Bytes),
+}
+
+impl Carried {
+    fn of<'a>(&'a self, bytes: &'a [u8]) -> Value<'a> {
+        match self {
+            Self::None => Value::Small(&[]),
+            Self::Small(span) => Value::Small(span.of(bytes)),
+            Self::Large(bytes) => Value::Large(bytes.clone()),
+        }
+    }
+}
+
+/// `operation` without its value, and the value.
+pub(crate) fn bare_operation<'a>(
+    operation: &'a Operation<'_>,
+) -> (Operation<'static>, Option<&'a Value<'a>>) {
+    match operation {
+        Operation::Store(store) => (
+            Operation::Store(crate::command::Store {
+                value: Value::Small(&[]),
+                ..*store
+            }),
+            Some(&store.value),
+        ),
+        Operation::Fetch(fetch) => (Operation::Fetch(*fetch), None),
+        Operation::Delete(delete) => (Operation::Delete(*delete), None),
+        Operation::Arithmetic(arithmetic) => (Operation::Arithmetic(*arithmetic), None),
+        Operation::Inspect => (Operation::Inspect, None),
+    }
+}
+
+/// A bare `operation` with `value`, which only a store takes.
+pub(crate) fn dressed_operation<'a>(
+    operation: &Operation<'static>,
+    value: Value<'a>,
+) -> Operation<'a> {
+    match operation {
+        Operation::Store(store) => Operation::Store(crate::command::Store { value, ..*store }),
+        Operation::Fetch(fetch) => Operation::Fetch(*fetch),
+        Operation::Delete(delete) => Operation::Delete(*delete),
+        Operation::Arithmetic(arithmetic) => Operation::Arithmetic(*arithmetic),
+        Operation::Inspect => Operation::Inspect,
+    }
+}
+
+fn with_value<'a>(item: &Item<'_>, value: Value<'a>) -> Item<'a> {
+    Item { value, ..*item }
+}
+
+/// An outcome that carries no item, free of any lifetime.
+pub(crate) fn plain(outcome: &Outcome<'_>) -> Outcome<'static> {
+    match *outcome {
+        Outcome::Item(_) => unreachable!("an item travels with its value"),
+        Outcome::NotFound => Outcome::NotFound,
+        Outcome::Stored { cas, value_bytes } => Outcome::Stored { cas, value_bytes },
+        Outcome::NotStored => Outcome::NotStored,
+        Outcome::Exists => Outcome::Exists,
+        Outcome::Deleted => Outcome::Deleted,
+        Outcome::Number {
+            number,
+            cas,
+            expires_s,
+        } => Outcome::Number {
+            number,
+            cas,
+            expires_s,
+        },
+        Outcome::Failed(failure) => Outcome::Failed(failure),
+    }
+}

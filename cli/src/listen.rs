@@ -1,0 +1,256 @@
+//! Binding the sockets.
+//!
+//! Decides how a socket is made and which addresses a name stands for. Nothing of the data is
+//! touched here, so a port in use costs nothing. Refuses to know what is spoken over them.
+
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+use zufar_core::machine::Listener;
+use zufar_runtime_mio::Bound;
+
+use crate::error::{StartError, describe, refuse};
+use crate::settings::{Clients, Peers, Plan, peer_port};
+
+/// All sockets of a node, bound and listening.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    /// The sockets, each with what it is for.
+    pub(crate) sockets: Vec<(Bound, Listener)>,
+    /// Where clients connect, as shown.
+    pub(crate) clients: Vec<String>,
+    /// Where peers connect, as shown; the first is the node's peer address.
+    pub(crate) peers: Vec<String>,
+    /// The first TCP client port, 0 without one.
+    pub(crate) tcp_port: u16,
+    /// The Unix socket's file.
+    pub(crate) socket_file: Option<SocketFile>,
+}
+
+/// A Unix socket's file, removed when this is dropped.
+#[derive(Debug)]
+pub(crate) struct SocketFile(PathBuf);
+
+impl SocketFile {
+    /// Where it lies.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // A stale one is harmless: the next start finds out and takes its place.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Binds what `plan` says.
+pub(crate) fn bind(plan: &Plan) -> Result<Listening, StartError> {
+    let clients = resolve_clients(&plan.clients)?;
+    let peers = resolve_peers(&plan.peers)?;
+    let mut listening = Listening {
+        sockets: Vec::new(),
+        clients: Vec::new(),
+        peers: Vec::new(),
+        tcp_port: 0,
+        socket_file: None,
+    };
+    for name in &clients {
+        for (listener, address) in name.bind(plan.backlog)? {
+            if listening.clients.is_empty() {
+                listening.tcp_port = address.port();
+            }
+            listening.clients.push(address.to_string());
+            let bound = Bound::Tcp(listener);
+            listening.sockets.push((bound, Listener::Client));
+        }
+    }
+    if let Clients::Unix { path, mode, .. } = &plan.clients {
+        let (listener, file) = bind_unix(path, *mode, plan.backlog)?;
+        listening.clients.push(path.display().to_string());
+        listening.socket_file = Some(file);
+        let bound = Bound::Unix(listener);
+        listening.sockets.push((bound, Listener::Client));
+    }
+    let from_clients = peer_port(plan.port(listening.tcp_port));
+    for (listener, address) in peers.with_port(from_clients).bind(plan.backlog)? {
+        listening.peers.push(address.to_string());
+        let bound = Bound::Tcp(listener);
+        listening.sockets.push((bound, Listener::Peer));
+    }
+    Ok(listening)
+}
+
+/// One name and the addresses that it stands for.
+struct Name {
+    shown: String,
+    addresses: Vec<SocketAddr>,
+    /// Whether an address that this machine does not have may be left out.
+    lenient: bool,
+    port_is_open: bool,
+}
+
+impl Name {
+    fn resolve(host: &str, port: Option<u16>) -> Result<Self, StartError> {
+        let found = (host, port.unwrap_or(0)).to_socket_addrs();
+        let mut addresses: Vec<SocketAddr> = found
+            .map_err(|error| refuse!("listen address {host}: {}", describe(&error)))?
+            .collect();
+        addresses.dedup();
+        if addresses.is_empty() {
+            return Err(refuse!("listen address {host}: it has no address"));
+        }
+        Ok(Self {
+            shown: host.to_owned(),
+            lenient: addresses.len() > 1,
+            addresses,
+            port_is_open: port.is_none(),
+        })
+    }
+
+    /// Fills a port in that was not named.
+    fn with_port(mut self, port: u16) -> Self {
+        if self.port_is_open {
+            for address in &mut self.addresses {
+                address.set_port(port);
+            }
+        }
+        self
+    }
+
+    fn bind(&self, backlog: u32) -> Result<Vec<(TcpListener, SocketAddr)>, StartError> {
+        let mut bound = Vec::new();
+        for address in &self.addresses {
+            match bind_tcp(*address, backlog) {
+                Ok(socket) => bound.push(socket),
+                Err(error) if self.lenient && is_absent(&error) => {}
+                Err(error) => {
+                    return Err(refuse!("can't listen on {address}: {}", describe(&error)));
+                }
+            }
+        }
+        if bound.is_empty() {
+            let shown = &self.shown;
+            return Err(refuse!(
+                "can't listen on {shown}: this machine does not have it"
+            ));
+        }
+        Ok(bound)
+    }
+}
+
+/// Whether the machine does not have that address, or not that family at all.
+fn is_absent(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+fn resolve_clients(clients: &Clients) -> Result<Vec<Name>, StartError> {
+    match clients {
+        Clients::Loopback { port } => {
+            let hosts = [
+                IpAddr::V4(Ipv4Addr::LOCALHOST),
+                IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ];
+            Ok(vec![Name {
+                shown: "loopback".to_owned(),
+                addresses: hosts.map(|host| SocketAddr::new(host, *port)).to_vec(),
+                lenient: true,
+                port_is_open: false,
+            }])
+        }
+        Clients::Tcp(addresses) => addresses
+            .iter()
+            .map(|(host, port)| Name::resolve(host, Some(*port)))
+            .collect(),
+        Clients::Unix { .. } => Ok(Vec::new()),
+    }
+}
+
+fn resolve_peers(peers: &Peers) -> Result<Name, StartError> {
+    let name = Name::resolve(&peers.host, peers.port)?;
+    let is_loopback = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
+    if !name.addresses.iter().all(is_loopback) {
+        return Err(refuse!(
+            "peer-listen {}: peers are not authenticated, so only loopback is allowed",
+            peers.host
+        ));
+    }
+    Ok(name)
+}
+
+fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<(TcpListener, SocketAddr)> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    // Accepted connections inherit it: a client whose host has died is noticed some day.
+    sockopt::set_socket_keepalive(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    net::bind(&socket, &address)?;
+    net::listen(&socket, i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    let listener = TcpListener::from(socket);
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+fn bind_unix(
+    path: &Path,
+    mode: u32,
+    backlog: u32,
+) -> Result<(UnixListener, SocketFile), StartError> {
+    let shown = path.display();
+    clear_stale(path)?;
+    let refused = |error: io::Error| refuse!("can't listen on {shown}: {}", describe(&error));
+    let bound = || -> io::Result<UnixListener> {
+        let (family, flags) = (AddressFamily::UNIX, SocketFlags::CLOEXEC);
+        let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
+        let address = net::SocketAddrUnix::new(path)?;
+        // The file must never be there with more rights than it shall have.
+        let before = rustix::process::umask(Mode::from_raw_mode(0o777 & !mode));
+        let result = net::bind(&socket, &address);
+        rustix::process::umask(before);
+        result?;
+        net::listen(&socket, i32::try_from(backlog).unwrap_or(i32::MAX))?;
+        Ok(UnixListener::from(socket))
+    };
+    let listener = bound().map_err(refused)?;
+    Ok((listener, SocketFile(path.to_owned())))
+}
+
+/// Removes a socket file that nobody listens on any more.
+fn clear_stale(path: &Path) -> Result<(), StartError> {
+    let shown = path.display();
+    let refused = |error: &io::Error| refuse!("can't listen on {shown}: {}", describe(error));
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(refused(&error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(refuse!(
+                "can't listen on {shown}: it is there and is no socket"
+            ));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(|error| refused(&error))
+        }
+        Err(error) => Err(refused(&error)),
+        Ok(_) => Err(refuse!("can't listen on {shown}: address already in use")),
+    }
+}

@@ -1,0 +1,451 @@
+//! The peer protocol's frames: what nodes, and the `zufar` commands that ask one, say to it.
+//!
+//! Decides the frames' layout, the bounds that hold before anything is allocated, and what a
+//! later release may add without breaking this one. Refuses to know connections, who may speak
+//! and in which order.
+//!
+//! ```text
+//! frame  = length:u32 kind:u8 body          length counts kind and body
+//! text   = length:u8 utf-8
+//! nodes  = length:u32 *( length:u16 node )
+//! ```
+//!
+//! All integers are big endian. A body and a node may grow at their end: what this release does
+//! not know there is passed over. Anything else that changes is a new protocol version, which
+//! [`Hello`](Frame::Hello) negotiates; the layout of `Hello`, `HelloReply` and `Refused` never
+//! changes but at the end. A kind that is not known decodes as [`Frame::Unknown`], so that it
+//! can be answered.
+
+#[cfg(test)]
+mod tests;
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use nom::bytes::complete::tag;
+use nom::combinator::{map_opt, map_res};
+use nom::multi::{fill, length_data, length_value};
+use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
+use nom::{IResult, Parser};
+
+/// The first bytes of every hello: whoever sends anything else speaks another protocol.
+pub const MAGIC: &[u8] = b"zufar";
+/// The lowest protocol version that this release speaks.
+pub const VERSION_LOWEST: u16 = 1;
+/// The highest protocol version that this release speaks.
+pub const VERSION_HIGHEST: u16 = 1;
+/// Longest text that a frame can hold.
+pub const TEXT_BYTES_MAX: usize = u8::MAX as usize;
+
+const LENGTH_BYTES: usize = 4;
+
+const KIND_HELLO: u8 = 1;
+const KIND_HELLO_REPLY: u8 = 2;
+const KIND_REFUSED: u8 = 3;
+const KIND_STATUS_REQUEST: u8 = 4;
+const KIND_STATUS_REPLY: u8 = 5;
+
+/// One frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// The first frame of whoever connects.
+    Hello {
+        /// The lowest version that it speaks.
+        lowest: u16,
+        /// The highest version that it speaks.
+        highest: u16,
+        /// The node that speaks; empty for a command.
+        guid: &'a str,
+    },
+    /// Answers a hello.
+    HelloReply {
+        /// The version that both speak from now on: see [`common_version`].
+        version: u16,
+        /// The node that answers.
+        guid: &'a str,
+    },
+    /// Answers what can't be carried out; the connection is then closed.
+    Refused {
+        /// Why, for programs.
+        reason: Reason,
+        /// Why, for people.
+        text: &'a str,
+    },
+    /// Asks for the state of the cluster as the node sees it.
+    StatusRequest,
+    /// Answers a status request.
+    StatusReply {
+        /// The nodes, in the order to be shown.
+        nodes: Vec<NodeStatus<'a>>,
+    },
+    /// A kind that this release does not know.
+    Unknown {
+        /// Its number.
+        kind: u8,
+    },
+}
+
+/// Why a node refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// There is no protocol version that both speak.
+    Version,
+    /// The frame is not one that the node knows, or is malformed.
+    Frame,
+    /// The frame came when it was not allowed, such as before the hello.
+    Order,
+    /// The node is not able to answer for the moment.
+    Busy,
+    /// A reason that this release does not know.
+    Other(u8),
+}
+
+impl Reason {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Version => 1,
+            Self::Frame => 2,
+            Self::Order => 3,
+            Self::Busy => 4,
+            Self::Other(code) => code,
+        }
+    }
+
+    const fn of(code: u8) -> Self {
+        match code {
+            1 => Self::Version,
+            2 => Self::Frame,
+            3 => Self::Order,
+            4 => Self::Busy,
+            _ => Self::Other(code),
+        }
+    }
+}
+
+/// A node's place in the layout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NodeState {
+    /// It holds its share.
+    #[default]
+    Normal,
+    /// It gives its share away.
+    Leaving,
+    /// It is taking a share for the first time.
+    Joining,
+    /// Its share is changing.
+    Moving,
+}
+
+impl NodeState {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Normal => 0,
+            Self::Leaving => 1,
+            Self::Joining => 2,
+            Self::Moving => 3,
+        }
+    }
+
+    const fn of(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Normal),
+            1 => Some(Self::Leaving),
+            2 => Some(Self::Joining),
+            3 => Some(Self::Moving),
+            _ => None,
+        }
+    }
+}
+
+/// How a node's disk fares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DiskState {
+    /// The node has no disk.
+    #[default]
+    Absent,
+    /// Writes reach it.
+    Healthy,
+    /// It has no room: writes wait.
+    Full,
+    /// It fails: writes wait.
+    Failing,
+}
+
+impl DiskState {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Absent => 0,
+            Self::Healthy => 1,
+            Self::Full => 2,
+            Self::Failing => 3,
+        }
+    }
+
+    const fn of(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Absent),
+            1 => Some(Self::Healthy),
+            2 => Some(Self::Full),
+            3 => Some(Self::Failing),
+            _ => None,
+        }
+    }
+}
+
+/// What is known of one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeStatus<'a> {
+    /// Whether it answers.
+    pub up: bool,
+    /// Its place in the layout.
+    pub state: NodeState,
+    /// How its disk fares.
+    pub disk: DiskState,
+    /// Its peer address.
+    pub address: &'a str,
+    /// Its lasting name.
+    pub guid: &'a str,
+    /// Where it stands.
+    pub rack: &'a str,
+    /// Its release.
+    pub version: &'a str,
+    /// Counts its starts, 0 if it does not count them.
+    pub generation: u64,
+    /// Items that it holds, in memory or on disk.
+    pub items: u64,
+    /// Items not yet on disk.
+    pub dirty_items: u64,
+    /// Bytes not yet on disk.
+    pub dirty_bytes: u64,
+    /// Age of its oldest change that is not yet written.
+    pub written_lag_ms: u64,
+    /// Age of its oldest change that is not yet synced.
+    pub synced_lag_ms: u64,
+    /// Items on its disk.
+    pub disk_items: u64,
+    /// Bytes that its database takes on disk.
+    pub disk_bytes: u64,
+    /// Bytes of its memory tier in use.
+    pub memory_bytes: u64,
+    /// Bytes that its memory tier may use.
+    pub memory_bytes_max: u64,
+}
+
+/// Why bytes are not a frame. The connection can't be used any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerError {
+    /// The frame is longer than allowed, or this is another protocol.
+    TooLong {
+        /// The length that it claims, in bytes.
+        bytes: u32,
+    },
+    /// The frame has no kind.
+    Empty,
+    /// The body does not have the form of its kind.
+    Malformed {
+        /// The frame's kind.
+        kind: u8,
+    },
+}
+
+impl fmt::Display for PeerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { bytes } => write!(f, "a frame of {bytes} bytes is too long"),
+            Self::Empty => write!(f, "a frame is empty"),
+            Self::Malformed { kind } => write!(f, "a frame of kind {kind} is malformed"),
+        }
+    }
+}
+
+impl core::error::Error for PeerError {}
+
+/// The highest version that both this release and `lowest..=highest` speak.
+#[must_use]
+pub fn common_version(lowest: u16, highest: u16) -> Option<u16> {
+    let version = highest.min(VERSION_HIGHEST);
+    (version >= lowest.max(VERSION_LOWEST)).then_some(version)
+}
+
+/// Takes the first frame of `input`, if it is there whole, and says how many bytes it took.
+/// A frame longer than `frame_bytes_max` (its length field not counted) is an error at once.
+///
+/// # Errors
+/// When `input` does not begin with a frame.
+pub fn decode(
+    input: &[u8],
+    frame_bytes_max: usize,
+) -> Result<Option<(Frame<'_>, usize)>, PeerError> {
+    let Some((length, rest)) = input.split_first_chunk::<LENGTH_BYTES>() else {
+        return Ok(None);
+    };
+    let bytes = u32::from_be_bytes(*length);
+    let length = usize::try_from(bytes).map_err(|_| PeerError::TooLong { bytes })?;
+    if length > frame_bytes_max {
+        return Err(PeerError::TooLong { bytes });
+    }
+    let Some(frame) = rest.get(..length) else {
+        return Ok(None);
+    };
+    let (&kind, body) = frame.split_first().ok_or(PeerError::Empty)?;
+    match body_of(kind, body) {
+        Ok((_later, frame)) => Ok(Some((frame, LENGTH_BYTES + length))),
+        Err(_) => Err(PeerError::Malformed { kind }),
+    }
+}
+
+fn body_of(kind: u8, body: &[u8]) -> IResult<&[u8], Frame<'_>> {
+    match kind {
+        KIND_HELLO => (tag(MAGIC), be_u16, be_u16, text)
+            .map(|(_, lowest, highest, guid)| Frame::Hello {
+                lowest,
+                highest,
+                guid,
+            })
+            .parse(body),
+        KIND_HELLO_REPLY => (tag(MAGIC), be_u16, text)
+            .map(|(_, version, guid)| Frame::HelloReply { version, guid })
+            .parse(body),
+        KIND_REFUSED => (be_u8, text)
+            .map(|(code, text)| Frame::Refused {
+                reason: Reason::of(code),
+                text,
+            })
+            .parse(body),
+        KIND_STATUS_REQUEST => Ok((body, Frame::StatusRequest)),
+        KIND_STATUS_REPLY => length_value(be_u32, nodes)
+            .map(|nodes| Frame::StatusReply { nodes })
+            .parse(body),
+        _ => Ok((body, Frame::Unknown { kind })),
+    }
+}
+
+fn text(input: &[u8]) -> IResult<&[u8], &str> {
+    map_res(length_data(be_u8), core::str::from_utf8).parse(input)
+}
+
+fn nodes(mut input: &[u8]) -> IResult<&[u8], Vec<NodeStatus<'_>>> {
+    let mut nodes = Vec::new();
+    while !input.is_empty() {
+        let (rest, node) = length_value(be_u16, node).parse(input)?;
+        nodes.push(node);
+        input = rest;
+    }
+    Ok((input, nodes))
+}
+
+fn node(input: &[u8]) -> IResult<&[u8], NodeStatus<'_>> {
+    let (input, up) = map_opt(be_u8, |code| match code {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    })
+    .parse(input)?;
+    let (input, state) = map_opt(be_u8, NodeState::of).parse(input)?;
+    let (input, disk) = map_opt(be_u8, DiskState::of).parse(input)?;
+    let (input, (address, guid, rack, version)) = (text, text, text, text).parse(input)?;
+    let mut figures = [0; 10];
+    let (input, ()) = fill(be_u64, &mut figures).parse(input)?;
+    let node = NodeStatus {
+        up,
+        state,
+        disk,
+        address,
+        guid,
+        rack,
+        version,
+        generation: figures[0],
+        items: figures[1],
+        dirty_items: figures[2],
+        dirty_bytes: figures[3],
+        written_lag_ms: figures[4],
+        synced_lag_ms: figures[5],
+        disk_items: figures[6],
+        disk_bytes: figures[7],
+        memory_bytes: figures[8],
+        memory_bytes_max: figures[9],
+    };
+    Ok((input, node))
+}
+
+/// Appends `frame` to `into`.
+///
+/// # Panics
+/// If a text is longer than [`TEXT_BYTES_MAX`]: names and addresses are checked at the start.
+pub fn encode(frame: &Frame<'_>, into: &mut Vec<u8>) {
+    let start = into.len();
+    into.extend_from_slice(&[0; LENGTH_BYTES]);
+    match frame {
+        Frame::Hello {
+            lowest,
+            highest,
+            guid,
+        } => {
+            into.push(KIND_HELLO);
+            into.extend_from_slice(MAGIC);
+            into.extend_from_slice(&lowest.to_be_bytes());
+            into.extend_from_slice(&highest.to_be_bytes());
+            push_text(guid, into);
+        }
+        Frame::HelloReply { version, guid } => {
+            into.push(KIND_HELLO_REPLY);
+            into.extend_from_slice(MAGIC);
+            into.extend_from_slice(&version.to_be_bytes());
+            push_text(guid, into);
+        }
+        Frame::Refused { reason, text } => {
+            into.push(KIND_REFUSED);
+            into.push(reason.code());
+            push_text(text, into);
+        }
+        Frame::StatusRequest => into.push(KIND_STATUS_REQUEST),
+        Frame::StatusReply { nodes } => {
+            into.push(KIND_STATUS_REPLY);
+            let list = into.len();
+            into.extend_from_slice(&[0; 4]);
+            for node in nodes {
+                push_node(node, into);
+            }
+            patch_u32(list, into);
+        }
+        Frame::Unknown { kind } => into.push(*kind),
+    }
+    patch_u32(start, into);
+}
+
+fn push_text(text: &str, into: &mut Vec<u8>) {
+    let length = u8::try_from(text.len()).expect("texts of frames are at most 255 bytes long");
+    into.push(length);
+    into.extend_from_slice(text.as_bytes());
+}
+
+fn push_node(node: &NodeStatus<'_>, into: &mut Vec<u8>) {
+    let start = into.len();
+    into.extend_from_slice(&[0; 2]);
+    into.extend_from_slice(&[u8::from(node.up), node.state.code(), node.disk.code()]);
+    for text in [node.address, node.guid, node.rack, node.version] {
+        push_text(text, into);
+    }
+    for figure in [
+        node.generation,
+        node.items,
+        node.dirty_items,
+        node.dirty_bytes,
+        node.written_lag_ms,
+        node.synced_lag_ms,
+        node.disk_items,
+        node.disk_bytes,
+        node.memory_bytes,
+        node.memory_bytes_max,
+    ] {
+        into.extend_from_slice(&figure.to_be_bytes());
+    }
+    let length = u16::try_from(into.len() - start - 2).expect("four texts and ten figures");
+    into[start..start + 2].copy_from_slice(&length.to_be_bytes());
+}
+
+/// Sets the u32 at `at` to the number of bytes that follow it.
+fn patch_u32(at: usize, into: &mut [u8]) {
+    let length = u32::try_from(into.len() - at - 4).expect("a frame stays below 4 GiB");
+    into[at..at + 4].copy_from_slice(&length.to_be_bytes());
+}

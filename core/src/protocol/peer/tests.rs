@@ -1,0 +1,254 @@
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const FRAME_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes that one node takes in a frame at the least: its length, three codes, four empty
+/// texts, ten figures.
+const NODE_BYTES_MIN: usize = 2 + 3 + 4 + 80;
+
+fn encoded(frame: &Frame<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode(frame, &mut bytes);
+    bytes
+}
+
+fn whole(bytes: &[u8]) -> (Frame<'_>, usize) {
+    let decoded = decode(bytes, FRAME_BYTES_MAX).expect("no error");
+    decoded.expect("a whole frame")
+}
+
+#[test]
+fn a_hello_is_these_bytes_for_ever() {
+    let frame = Frame::Hello {
+        lowest: 1,
+        highest: 2,
+        guid: "a1",
+    };
+    assert_eq!(
+        encoded(&frame),
+        b"\0\0\0\x0d\x01zufar\0\x01\0\x02\x02a1".to_vec()
+    );
+}
+
+#[test]
+fn a_reply_and_a_refusal_are_these_bytes_for_ever() {
+    let reply = Frame::HelloReply {
+        version: 1,
+        guid: "0",
+    };
+    assert_eq!(encoded(&reply), b"\0\0\0\x0a\x02zufar\0\x01\x010".to_vec());
+    let refused = Frame::Refused {
+        reason: Reason::Version,
+        text: "no",
+    };
+    assert_eq!(encoded(&refused), b"\0\0\0\x05\x03\x01\x02no".to_vec());
+}
+
+#[test]
+fn what_a_later_release_adds_at_the_end_is_passed_over() {
+    let mut node = Vec::new();
+    push_node(
+        &NodeStatus {
+            guid: "n",
+            items: 7,
+            ..NodeStatus::default()
+        },
+        &mut node,
+    );
+    node.extend_from_slice(b"later field of the node");
+    let length = u16::try_from(node.len() - 2).expect("a short node");
+    node[..2].copy_from_slice(&length.to_be_bytes());
+
+    let mut bytes = vec![0, 0, 0, 0, KIND_STATUS_REPLY];
+    bytes.extend_from_slice(&u32::try_from(2 * node.len()).expect("short").to_be_bytes());
+    bytes.extend_from_slice(&node);
+    bytes.extend_from_slice(&node);
+    bytes.extend_from_slice(b"later field of the body");
+    patch_u32(0, &mut bytes);
+
+    let (frame, consumed) = whole(&bytes);
+    assert_eq!(consumed, bytes.len());
+    let Frame::StatusReply { nodes } = frame else {
+        panic!("not a status reply: {frame:?}");
+    };
+    assert_eq!(nodes.len(), 2);
+    assert_eq!((nodes[1].guid, nodes[1].items), ("n", 7));
+}
+
+#[test]
+fn an_unknown_kind_can_be_answered_and_what_follows_it_read() {
+    let mut bytes = b"\0\0\0\x04\xc8abc".to_vec();
+    encode(&Frame::StatusRequest, &mut bytes);
+    let (frame, consumed) = whole(&bytes);
+    assert_eq!((frame, consumed), (Frame::Unknown { kind: 200 }, 8));
+    assert_eq!(whole(&bytes[consumed..]), (Frame::StatusRequest, 5));
+}
+
+#[test]
+fn a_length_over_the_bound_is_refused_before_the_frame_has_come() {
+    let at_bound = b"\0\0\x01\0";
+    assert_eq!(decode(at_bound, 256), Ok(None));
+    let over = b"\0\0\x01\x01";
+    assert_eq!(decode(over, 256), Err(PeerError::TooLong { bytes: 257 }));
+}
+
+#[test]
+fn other_protocols_are_refused_by_their_first_bytes() {
+    for other in [
+        &b"get a\r\n"[..],
+        b"GET / HTTP/1.1\r\n",
+        b"SSH-2.0-x\r\n",
+        b"\x16\x03\x01\x02\0\x01",
+        b"\x80\x0b\0\0\0\0\0\0",
+    ] {
+        assert!(decode(other, FRAME_BYTES_MAX).is_err(), "{other:?}");
+    }
+}
+
+#[test]
+fn malformed_bodies_name_their_kind() {
+    let cases: [(&[u8], u8); 6] = [
+        (b"\0\0\0\x0a\x01zufaR\0\x01\0\x01", 1),
+        (b"\0\0\0\x0a\x01zufar\0\x01\0\x01", 1),
+        (b"\0\0\0\x09\x02zufar\0\x01\x05", 2),
+        (b"\0\0\0\x05\x03\x01\x02\xff\xfe", 3),
+        (b"\0\0\0\x05\x05\xff\xff\xff\xff", 5),
+        (b"\0\0\0\x08\x05\0\0\0\x03\0\x01\x02", 5),
+    ];
+    for (bytes, kind) in cases {
+        assert_eq!(
+            decode(bytes, FRAME_BYTES_MAX),
+            Err(PeerError::Malformed { kind }),
+            "{bytes:?}"
+        );
+    }
+    assert_eq!(decode(b"\0\0\0\0", FRAME_BYTES_MAX), Err(PeerError::Empty));
+}
+
+#[test]
+fn the_common_version_is_the_highest_of_both_or_none() {
+    assert_eq!(common_version(1, 1), Some(1));
+    assert_eq!(common_version(0, 9), Some(VERSION_HIGHEST));
+    assert_eq!(common_version(VERSION_HIGHEST + 1, 9), None);
+    assert_eq!(common_version(0, VERSION_LOWEST - 1), None);
+    assert_eq!(common_version(3, 2), None);
+}
+
+/// What the texts of a frame are borrowed from.
+#[derive(Clone, Debug)]
+struct Node {
+    codes: (bool, u8, u8),
+    texts: [String; 4],
+    figures: [u64; 10],
+}
+
+impl Node {
+    fn status(&self) -> NodeStatus<'_> {
+        NodeStatus {
+            up: self.codes.0,
+            state: NodeState::of(self.codes.1).expect("a known code"),
+            disk: DiskState::of(self.codes.2).expect("a known code"),
+            address: &self.texts[0],
+            guid: &self.texts[1],
+            rack: &self.texts[2],
+            version: &self.texts[3],
+            generation: self.figures[0],
+            items: self.figures[1],
+            dirty_items: self.figures[2],
+            dirty_bytes: self.figures[3],
+            written_lag_ms: self.figures[4],
+            synced_lag_ms: self.figures[5],
+            disk_items: self.figures[6],
+            disk_bytes: self.figures[7],
+            memory_bytes: self.figures[8],
+            memory_bytes_max: self.figures[9],
+        }
+    }
+}
+
+fn any_text() -> impl Strategy<Value = String> {
+    proptest::string::string_regex(".{0,60}").expect("a regex")
+}
+
+fn any_node() -> impl Strategy<Value = Node> {
+    (
+        (any::<bool>(), 0..4_u8, 0..4_u8),
+        proptest::array::uniform4(any_text()),
+        proptest::array::uniform10(any::<u64>()),
+    )
+        .prop_map(|(codes, texts, figures)| Node {
+            codes,
+            texts,
+            figures,
+        })
+}
+
+/// Bytes that are often nearly a frame: random ones hardly get past the length.
+fn nearly_a_frame() -> impl Strategy<Value = Vec<u8>> {
+    (any::<u8>(), proptest::collection::vec(any::<u8>(), 0..300)).prop_map(|(kind, body)| {
+        let mut bytes = vec![0, 0, 0, 0, kind % 7];
+        if kind.is_multiple_of(2) && kind % 7 <= KIND_HELLO_REPLY {
+            bytes.extend_from_slice(MAGIC);
+        }
+        if kind % 7 == KIND_STATUS_REPLY {
+            let length = u32::try_from(body.len()).expect("short");
+            bytes.extend_from_slice(&length.to_be_bytes());
+        }
+        bytes.extend_from_slice(&body);
+        patch_u32(0, &mut bytes);
+        bytes
+    })
+}
+
+fn check_round_trip(frame: &Frame<'_>) -> Result<(), TestCaseError> {
+    let bytes = encoded(frame);
+    let mut followed = bytes.clone();
+    followed.extend_from_slice(b"\xff\xff");
+    let (decoded, consumed) = whole(&followed);
+    prop_assert_eq!(&decoded, frame);
+    prop_assert_eq!(consumed, bytes.len());
+    for cut in 0..bytes.len() {
+        prop_assert_eq!(decode(&bytes[..cut], FRAME_BYTES_MAX), Ok(None));
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn small_frames_come_back_as_they_were(
+        lowest: u16, highest: u16, code: u8, kind in 6..=u8::MAX, text in any_text(),
+    ) {
+        check_round_trip(&Frame::Hello { lowest, highest, guid: &text })?;
+        check_round_trip(&Frame::HelloReply { version: lowest, guid: &text })?;
+        check_round_trip(&Frame::Refused { reason: Reason::of(code), text: &text })?;
+        check_round_trip(&Frame::StatusRequest)?;
+        check_round_trip(&Frame::Unknown { kind })?;
+    }
+
+    #[test]
+    fn a_status_comes_back_as_it_was(nodes in proptest::collection::vec(any_node(), 0..8)) {
+        let nodes = nodes.iter().map(Node::status).collect();
+        check_round_trip(&Frame::StatusReply { nodes })?;
+    }
+
+    #[test]
+    fn arbitrary_bytes_neither_panic_nor_make_more_than_they_are(
+        bytes in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..300),
+            nearly_a_frame(),
+        ],
+    ) {
+        if let Ok(Some((frame, consumed))) = decode(&bytes, FRAME_BYTES_MAX) {
+            prop_assert!(consumed <= bytes.len());
+            if let Frame::StatusReply { nodes } = frame {
+                prop_assert!(nodes.len() * NODE_BYTES_MIN <= bytes.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,532 @@
+//! The partitions of one worker: commands in, outcomes out, writes on their way to the disk.
+//!
+//! Decides what each command does to an item, which commands wait behind a disk read, and when
+//! a write waits for the disk. Refuses to know sockets, protocols and who asked: it hands back
+//! the token that came with the command.
+
+mod apply;
+mod disk_evict;
+mod persist;
+mod preload;
+mod waits;
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::cache::{Cache, CacheSettings, Fields, Place};
+use crate::clock::VersionClock;
+use crate::command::{Failure, Item, Operation, Outcome};
+use crate::disk::{Completion, Recovery, Request, Usage};
+use crate::figures::Figures;
+use crate::hash::KeyHash;
+use crate::id::WorkerId;
+use crate::message::{Token, plain};
+use crate::notice::Notice;
+use crate::settings::{Settings, WhenFull};
+use crate::time::{Now, Time};
+
+use persist::{Persist, Pressure};
+use preload::Preload;
+use waits::Waits;
+
+/// How often expired items are looked for, in milliseconds.
+const SWEEP_INTERVAL_MS: u64 = 100;
+/// Segments that one sweep looks at, at least.
+const SWEEP_SEGMENTS_MIN: usize = 8;
+/// About what a segment of the memory tier takes, in bytes.
+const SEGMENT_BYTES: usize = 128 * 1024;
+/// Within how many milliseconds every segment is looked at once.
+const SWEEP_ROUND_MS: u64 = 30_000;
+
+/// What the shard has for its parent beside outcomes.
+pub(crate) trait Sink {
+    /// The answer to a command that had been deferred; nobody may want it.
+    fn answer(&mut self, token: Option<Token>, outcome: Outcome<'_>);
+    /// Something for the disk.
+    fn disk(&mut self, request: Request);
+    /// Something for the operator.
+    fn notice(&mut self, notice: Notice);
+}
+
+/// What came of handing a command to the shard.
+pub(crate) enum Execution<'a> {
+    /// It is done.
+    Done(Outcome<'a>),
+    /// [`Sink::answer`] will be called with its token.
+    Deferred,
+}
+
+/// An item as a command met it; its value is still in the memory tier.
+#[derive(Clone, Copy)]
+struct Met {
+    place: Place,
+    before: Fields,
+    won: bool,
+    token_sent: bool,
+}
+
+/// What a command did.
+enum Applied {
+    Met(Met),
+    Plain(Outcome<'static>),
+}
+
+/// The partitions that one worker executes.
+pub(crate) struct Shard {
+    settings: Arc<Settings>,
+    worker: WorkerId,
+    pub(crate) cache: Cache,
+    pub(crate) clock: VersionClock,
+    pub(crate) figures: Figures,
+    /// Items up to this version are gone.
+    flushed: u64,
+    waits: Waits,
+    /// Answers of writes that wait for the disk to come nearer.
+    held: VecDeque<(Option<Token>, Outcome<'static>)>,
+    persist: Option<Persist>,
+    preload: Preload,
+    /// Loads whose items found no room in memory.
+    pub(crate) load_no_memory: u64,
+    disk_full: bool,
+    evicting: disk_evict::Progress,
+    sweep_at: Time,
+    /// Where appended values and numbers are put together.
+    scratch: Vec<u8>,
+}
+
+impl Shard {
+    pub(crate) fn new(settings: Arc<Settings>, worker: WorkerId, recovery: &Recovery) -> Self {
+        let cache = Cache::new(CacheSettings {
+            limit_bytes: fair_share(settings.memory_bytes, settings.workers),
+            worker: worker.0,
+            workers: settings.workers,
+            evict: settings.evict,
+            disk: settings.disk.is_some(),
+        });
+        let persist = settings
+            .disk
+            .as_ref()
+            .map(|disk| Persist::new(disk.clone(), &settings, worker));
+        let preload = if persist.is_some() {
+            Preload::new(&recovery.hot, worker, settings.workers)
+        } else {
+            Preload::done()
+        };
+        Self {
+            cache,
+            clock: VersionClock::new(recovery.version_ceiling),
+            figures: Figures::default(),
+            flushed: recovery.flushed,
+            waits: Waits::new(settings.limits.loads_max),
+            held: VecDeque::new(),
+            persist,
+            preload,
+            load_no_memory: 0,
+            disk_full: false,
+            evicting: disk_evict::Progress::default(),
+            sweep_at: Time::ZERO,
+            scratch: Vec::new(),
+            settings,
+            worker,
+        }
+    }
+
+    /// Carries out one command, or takes it to be carried out later.
+    pub(crate) fn execute(
+        &mut self,
+        now: Now,
+        token: Option<Token>,
+        hash: KeyHash,
+        key: &[u8],
+        operation: &Operation<'_>,
+        sink: &mut impl Sink,
+    ) -> Execution<'_> {
+        if let Some(slot) = self.waits.behind(hash) {
+            self.waits.push(slot, token, key, operation);
+            return Execution::Deferred;
+        }
+        let present = self.find_live(now, hash, key, operation);
+        if present.is_none() && needs_existing(operation) && !self.is_final(hash, key) {
+            let slot = self.waits.begin(hash);
+            self.waits.push(slot, token, key, operation);
+            self.start_load(slot, sink);
+            return Execution::Deferred;
+        }
+        if is_write(operation)
+            && let Some(persist) = &self.persist
+        {
+            if self.disk_full
+                && persist.settings.when_full == WhenFull::Refuse
+                && matches!(operation, Operation::Store(_) | Operation::Arithmetic(_))
+            {
+                self.figures.refused_writes += 1;
+                return Execution::Done(Outcome::Failed(Failure::DiskFull));
+            }
+            if persist.pressure(now, self.cache.dirty_bytes()) == Pressure::Hard {
+                let until = now.time.plus_millis(persist.settings.stall_ms_max);
+                let slot = self.waits.begin(hash);
+                self.waits.push(slot, token, key, operation);
+                self.waits.stall(slot, until);
+                self.figures.stalled_writes += 1;
+                return Execution::Deferred;
+            }
+        }
+        self.finish(now, token, hash, key, operation, present)
+    }
+
+    /// Applies `operation` and either has its outcome or holds it back.
+    fn finish(
+        &mut self,
+        now: Now,
+        token: Option<Token>,
+        hash: KeyHash,
+        key: &[u8],
+        operation: &Operation<'_>,
+        present: Option<Place>,
+    ) -> Execution<'_> {
+        let applied = self.apply(now, hash, key, operation, present);
+        let outcome = match applied {
+            Applied::Met(met) => Outcome::Item(met.item(&self.cache)),
+            Applied::Plain(outcome) => outcome,
+        };
+        self.figures.count(operation, &outcome);
+        if self.figures.detail.enabled {
+            count_detail(&mut self.figures, key, operation, &outcome);
+        }
+        if is_write(operation)
+            && let Some(persist) = &self.persist
+            && persist.pressure(now, self.cache.dirty_bytes()) != Pressure::None
+            && !matches!(outcome, Outcome::Item(_))
+        {
+            let outcome = plain(&outcome);
+            self.held.push_back((token, outcome));
+            return Execution::Deferred;
+        }
+        Execution::Done(outcome)
+    }
+
+    /// The item of `key`, if it is in memory and neither deleted, expired nor flushed.
+    fn find_live(
+        &mut self,
+        now: Now,
+        hash: KeyHash,
+        key: &[u8],
+        operation: &Operation<'_>,
+    ) -> Option<Place> {
+        let place = self.cache.find(hash, key)?;
+        let fields = self.cache.view(place).fields;
+        if fields.tombstone {
+            return None;
+        }
+        let flushed = fields.version <= self.flushed;
+        let expired = fields.expires_s != 0 && u64::from(fields.expires_s) <= now.unix_s();
+        if !flushed && !expired {
+            return Some(place);
+        }
+        if matches!(operation, Operation::Fetch(_)) {
+            if flushed {
+                self.figures.get_flushed += 1;
+            } else {
+                self.figures.get_expired += 1;
+            }
+        }
+        None
+    }
+
+    /// Whether memory alone can say that there is no item: it holds a dead one or a tombstone,
+    /// or the disk holds none.
+    fn is_final(&self, hash: KeyHash, key: &[u8]) -> bool {
+        !self.cache.may_be_on_disk(hash) || self.cache.find(hash, key).is_some()
+    }
+
+    /// Takes the disk's answer to one request.
+    pub(crate) fn handle_disk(&mut self, now: Now, completion: Completion, sink: &mut impl Sink) {
+        match completion {
+            Completion::Written {
+                batch,
+                epoch,
+                result,
+            } => self.handle_written(now, batch, epoch, result, sink),
+            Completion::Synced {
+                number,
+                epoch,
+                result,
+            } => self.handle_synced(now, number, epoch, result, sink),
+            Completion::Reopened { epoch, result } => {
+                self.handle_reopened(now, epoch, result, sink);
+            }
+            Completion::Loaded { load, result } => self.handle_loaded(now, load, result, sink),
+            Completion::Scanned { scan, result } => self.handle_scanned(now, scan, result, sink),
+            Completion::Compacted { .. } => self.handle_compacted(),
+            Completion::Measured { .. } => {
+                unreachable!("a worker measures the disk, not its shard")
+            }
+        }
+        self.relieve(now, sink);
+    }
+
+    /// Does what has become due.
+    pub(crate) fn handle_deadline(&mut self, now: Now, sink: &mut impl Sink) {
+        if now.time >= self.sweep_at {
+            self.sweep(now);
+        }
+        self.drive_persist(now, sink);
+        self.give_up_stalled(now, sink);
+        self.relieve(now, sink);
+        self.drive_preload(sink);
+        self.drive_disk_evict(now, sink);
+    }
+
+    /// When [`handle_deadline`](Self::handle_deadline) has something to do.
+    pub(crate) fn next_deadline(&self) -> Time {
+        let mut deadline = self.sweep_at;
+        if let Some(persist) = &self.persist
+            && let Some(at) = persist.next_deadline()
+        {
+            deadline = deadline.min(at);
+        }
+        if let Some(at) = self.waits.next_deadline() {
+            deadline = deadline.min(at);
+        }
+        deadline
+    }
+
+    fn sweep(&mut self, now: Now) {
+        self.sweep_at = now.time.plus_millis(SWEEP_INTERVAL_MS);
+        let rounds = (SWEEP_ROUND_MS / SWEEP_INTERVAL_MS) as usize;
+        let segments =
+            SWEEP_SEGMENTS_MIN.max((self.cache.used_bytes() / SEGMENT_BYTES).div_ceil(rounds));
+        let now_s = u32::try_from(now.unix_s()).unwrap_or(u32::MAX);
+        self.cache.sweep(now_s, self.flushed, segments);
+    }
+
+    /// Lets answers and writes go on that waited for the disk.
+    fn relieve(&mut self, now: Now, sink: &mut impl Sink) {
+        let Some(persist) = &self.persist else {
+            return;
+        };
+        let mut pressure = persist.pressure(now, self.cache.dirty_bytes());
+        if pressure == Pressure::None {
+            self.release_held(sink);
+        }
+        while pressure != Pressure::Hard
+            && let Some(slot) = self.waits.next_stalled()
+        {
+            self.run_wait(now, slot, sink);
+            pressure = self.pressure(now);
+        }
+    }
+
+    /// Answers everything that was held back. Also called when a batch has been written: the
+    /// delay of an acknowledgement is at most until then.
+    fn release_held(&mut self, sink: &mut impl Sink) {
+        for (token, outcome) in self.held.drain(..) {
+            sink.answer(token, outcome);
+        }
+    }
+
+    fn pressure(&self, now: Now) -> Pressure {
+        self.persist.as_ref().map_or(Pressure::None, |persist| {
+            persist.pressure(now, self.cache.dirty_bytes())
+        })
+    }
+
+    /// Refuses writes that have waited too long for the disk.
+    fn give_up_stalled(&mut self, now: Now, sink: &mut impl Sink) {
+        while let Some(slot) = self.waits.next_overdue(now.time) {
+            let Some(pending) = self.waits.pop(slot) else {
+                self.waits.end(slot);
+                continue;
+            };
+            self.figures.refused_writes += 1;
+            sink.answer(pending.token, Outcome::Failed(Failure::Backlog));
+            self.waits.recycle(pending);
+            self.run_wait(now, slot, sink);
+        }
+    }
+
+    /// Carries out what waited for `slot`, until it is empty or must wait again.
+    fn run_wait(&mut self, now: Now, slot: u32, sink: &mut impl Sink) {
+        while let Some(pending) = self.waits.pop(slot) {
+            let operation = pending.operation();
+            let key = pending.key();
+            let hash = pending.hash;
+            let present = self.find_live(now, hash, key, &operation);
+            if present.is_none() && needs_existing(&operation) && !self.is_final(hash, key) {
+                // A second read is needed only if the first one did not bring this very key.
+                if !self.waits.has_read(slot, key) {
+                    self.waits.unpop(slot, pending);
+                    self.start_load(slot, sink);
+                    return;
+                }
+            }
+            if is_write(&operation) && self.pressure(now) == Pressure::Hard {
+                let until = now.time.plus_millis(self.stall_ms_max());
+                self.waits.unpop(slot, pending);
+                self.waits.stall(slot, until);
+                return;
+            }
+            let token = pending.token;
+            if let Execution::Done(outcome) =
+                self.finish(now, token, hash, key, &operation, present)
+            {
+                sink.answer(token, outcome);
+            }
+            drop(operation);
+            self.waits.recycle(pending);
+        }
+        self.waits.end(slot);
+    }
+
+    fn stall_ms_max(&self) -> u64 {
+        self.persist
+            .as_ref()
+            .map_or(0, |persist| persist.settings.stall_ms_max)
+    }
+
+    /// Drops all items up to `version`; the disk is told with the next batch.
+    pub(crate) fn flush(&mut self, version: u64) {
+        self.clock.advance_past(version);
+        self.flushed = self.flushed.max(version);
+        if let Some(persist) = &mut self.persist {
+            persist.note_flushed(self.flushed);
+        }
+    }
+
+    /// Has a pending flush survive a restart; 0 forgets it.
+    pub(crate) fn note_flush_at(&mut self, unix_ms: u64) {
+        if let Some(persist) = &mut self.persist {
+            persist.note_flush_at(unix_ms);
+        }
+    }
+
+    pub(crate) fn is_disk_full(&self) -> bool {
+        self.disk_full
+    }
+
+    /// Takes note of how full the disk is.
+    pub(crate) fn handle_usage(&mut self, usage: Usage, full: bool) {
+        self.disk_full = full;
+        self.figures.disk_bytes = usage.database_bytes;
+        self.figures.disk_free_bytes = usage.free_bytes;
+    }
+
+    /// Everything is written and synced from now on without waiting for an interval.
+    pub(crate) fn begin_stop(&mut self) {
+        let hot_bytes_max = persist::HOT_BYTES_MAX;
+        if let Some(persist) = &mut self.persist {
+            persist.save_hot(&self.cache, hot_bytes_max);
+            persist.begin_stop();
+        }
+        self.preload = Preload::done();
+    }
+
+    /// Whether nothing is left to write or sync.
+    pub(crate) fn is_persisted(&self) -> bool {
+        self.persist.as_ref().is_none_or(Persist::is_idle)
+    }
+
+    pub(crate) fn is_disk_failing(&self) -> bool {
+        self.persist.as_ref().is_some_and(Persist::is_failing)
+    }
+
+    /// The counters, and how things stand at the moment.
+    pub(crate) fn figures(&self, now: Now) -> Figures {
+        let mut figures = self.figures.clone();
+        let cache = self.cache.figures();
+        figures.curr_items = cache.items;
+        figures.bytes = cache.item_bytes;
+        figures.memory_bytes = cache.used_bytes;
+        figures.limit_bytes = cache.limit_bytes;
+        figures.evictions = cache.evictions;
+        figures.evicted_unfetched = cache.evicted_unfetched;
+        figures.evicted_active = cache.evicted_active;
+        figures.reclaimed = cache.reclaimed;
+        figures.expired_unfetched = cache.expired_unfetched;
+        figures.dirty_bytes = cache.dirty_bytes;
+        figures.preloading_workers = u64::from(!self.is_warm());
+        figures.load_no_memory = self.load_no_memory;
+        (figures.partitions_known, figures.partitions_complete) = self.cache.known_partitions();
+        if let Some(persist) = &self.persist {
+            figures.dirty_items = persist.unwritten_items();
+            figures.written_lag_ms = persist.written_lag_ms(now.time);
+            figures.synced_lag_ms = persist.synced_lag_ms(now.time);
+            let (written, synced) = persist.worst_lags_ms(now.time);
+            figures.written_lag_worst_ms = written;
+            figures.synced_lag_worst_ms = synced;
+            figures.disk_items = cache.items.saturating_sub(figures.dirty_items) + cache.disk_only;
+        }
+        figures
+    }
+
+    /// Items that are not on disk yet.
+    pub(crate) fn dirty_items(&self) -> u64 {
+        self.persist.as_ref().map_or(0, Persist::unwritten_items)
+    }
+}
+
+/// Counts a command under its key's prefix.
+fn count_detail(
+    figures: &mut Figures,
+    key: &[u8],
+    operation: &Operation<'_>,
+    outcome: &Outcome<'_>,
+) {
+    match operation {
+        Operation::Fetch(_) => {
+            let hit = matches!(outcome, Outcome::Item(_));
+            figures.detail.count_get(key, hit);
+        }
+        Operation::Store(_) => figures.detail.count_set(key),
+        Operation::Delete(_) => figures.detail.count_delete(key),
+        Operation::Arithmetic(_) | Operation::Inspect => {}
+    }
+}
+
+/// Even shares of the memory limit, in bytes.
+pub(crate) fn fair_share(memory_bytes: u64, workers: u16) -> usize {
+    usize::try_from(memory_bytes / u64::from(workers)).unwrap_or(usize::MAX)
+}
+
+/// Whether the outcome depends on what is stored: then an item that is only on disk is read.
+fn needs_existing(operation: &Operation<'_>) -> bool {
+    match operation {
+        Operation::Store(store) => {
+            store.mode != crate::command::StoreMode::Set || store.compare.is_some()
+        }
+        Operation::Fetch(_)
+        | Operation::Delete(_)
+        | Operation::Arithmetic(_)
+        | Operation::Inspect => true,
+    }
+}
+
+/// Whether it changes anything by itself. The tokens that a meta get may hand out are not held
+/// back: they are few, and a reader must not wait for the disk.
+fn is_write(operation: &Operation<'_>) -> bool {
+    match operation {
+        Operation::Fetch(fetch) => fetch.touch.is_some() || fetch.vivify.is_some(),
+        Operation::Store(_) | Operation::Delete(_) | Operation::Arithmetic(_) => true,
+        Operation::Inspect => false,
+    }
+}
+
+impl Met {
+    fn item<'a>(&self, cache: &'a Cache) -> Item<'a> {
+        let view = cache.view(self.place);
+        Item {
+            value: view.value(),
+            flags: view.fields.flags,
+            cas: view.fields.cas,
+            expired_s_before: self.before.expires_s,
+            expires_s: view.fields.expires_s,
+            accessed_s: self.before.accessed_s,
+            fetched: self.before.fetched,
+            stale: view.fields.stale,
+            token_sent: self.token_sent,
+            won: self.won,
+            memory_bytes: view.memory_bytes,
+        }
+    }
+}

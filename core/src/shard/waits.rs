@@ -1,0 +1,278 @@
+//! Queues of commands behind a disk read, or behind a disk that is too far behind.
+//!
+//! Decides that commands of one key keep their order while other keys go on, and how many reads
+//! are under way at once. Refuses to know what the commands do.
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+use crate::command::{Operation, Value};
+use crate::hash::KeyHash;
+use crate::id::Ticket;
+use crate::message::{Token, bare_operation, dressed_operation};
+use crate::time::Time;
+
+/// A command that waits. Owned; its buffer is pooled.
+pub(super) struct Pending {
+    pub(super) token: Option<Token>,
+    pub(super) hash: KeyHash,
+    operation: Operation<'static>,
+    /// The key, and a small value behind it.
+    buffer: Vec<u8>,
+    key_bytes: usize,
+    large: Option<Bytes>,
+}
+
+impl Pending {
+    pub(super) fn key(&self) -> &[u8] {
+        &self.buffer[..self.key_bytes]
+    }
+
+    pub(super) fn operation(&self) -> Operation<'_> {
+        let value = match &self.large {
+            Some(bytes) => Value::Large(bytes.clone()),
+            None => Value::Small(&self.buffer[self.key_bytes..]),
+        };
+        dressed_operation(&self.operation, value)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nobody has been asked yet, or the commands are being carried out.
+    Open,
+    /// A read is wanted, but enough are under way.
+    Waiting,
+    /// A read is under way.
+    Loading,
+    /// The first command is a write that waits for the disk until then.
+    Stalled(Time),
+}
+
+struct Wait {
+    hash: KeyHash,
+    state: State,
+    commands: VecDeque<Pending>,
+    /// The key that the last read was for, once it has come back.
+    read: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    wait: Option<Wait>,
+}
+
+/// All queues of one shard, one for each key hash that something waits for.
+pub(super) struct Waits {
+    loads_max: usize,
+    loads: usize,
+    by_hash: BTreeMap<u64, u32>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    waiting: VecDeque<u32>,
+    stalled: BTreeSet<(Time, u32)>,
+    buffers: Vec<Vec<u8>>,
+}
+
+/// Buffers kept for the next commands that wait.
+const BUFFERS_MAX: usize = 256;
+/// A buffer that has grown larger is given back to the allocator.
+const BUFFER_BYTES_MAX: usize = 8 * 1024;
+
+impl Waits {
+    pub(super) fn new(loads_max: usize) -> Self {
+        Self {
+            loads_max,
+            loads: 0,
+            by_hash: BTreeMap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            waiting: VecDeque::new(),
+            stalled: BTreeSet::new(),
+            buffers: Vec::new(),
+        }
+    }
+
+    /// The queue that a command of this hash must join.
+    #[inline]
+    pub(super) fn behind(&self, hash: KeyHash) -> Option<u32> {
+        if self.by_hash.is_empty() {
+            return None;
+        }
+        self.by_hash.get(&hash.bits()).copied()
+    }
+
+    /// Opens a queue for `hash`, which has none.
+    pub(super) fn begin(&mut self, hash: KeyHash) -> u32 {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            u32::try_from(self.slots.len() - 1).expect("waits are bounded by reply slots")
+        });
+        let wait = Wait {
+            hash,
+            state: State::Open,
+            commands: VecDeque::new(),
+            read: self.buffers.pop().unwrap_or_default(),
+        };
+        let entry = &mut self.slots[slot as usize];
+        assert!(entry.wait.is_none(), "a free slot holds no wait");
+        entry.generation = entry.generation.wrapping_add(1);
+        entry.wait = Some(wait);
+        let before = self.by_hash.insert(hash.bits(), slot);
+        assert!(before.is_none(), "one queue a hash");
+        slot
+    }
+
+    /// Closes an empty queue.
+    pub(super) fn end(&mut self, slot: u32) {
+        let wait = self.slots[slot as usize].wait.take();
+        let wait = wait.expect("only an open queue is closed");
+        assert!(wait.commands.is_empty(), "no command is forgotten");
+        self.by_hash.remove(&wait.hash.bits());
+        self.free.push(slot);
+        self.keep_buffer(wait.read);
+    }
+
+    fn wait(&mut self, slot: u32) -> &mut Wait {
+        self.slots[slot as usize]
+            .wait
+            .as_mut()
+            .expect("only an open queue is used")
+    }
+
+    /// Puts a command at the queue's end.
+    pub(super) fn push(
+        &mut self,
+        slot: u32,
+        token: Option<Token>,
+        key: &[u8],
+        operation: &Operation<'_>,
+    ) {
+        let mut buffer = self.buffers.pop().unwrap_or_default();
+        buffer.extend_from_slice(key);
+        let (bare, value) = bare_operation(operation);
+        let mut large = None;
+        match value {
+            Some(Value::Small(bytes)) => buffer.extend_from_slice(bytes),
+            Some(Value::Large(bytes)) => large = Some(bytes.clone()),
+            None => {}
+        }
+        let wait = self.wait(slot);
+        let pending = Pending {
+            token,
+            hash: wait.hash,
+            operation: bare,
+            buffer,
+            key_bytes: key.len(),
+            large,
+        };
+        wait.commands.push_back(pending);
+    }
+
+    pub(super) fn pop(&mut self, slot: u32) -> Option<Pending> {
+        self.wait(slot).commands.pop_front()
+    }
+
+    pub(super) fn unpop(&mut self, slot: u32, pending: Pending) {
+        self.wait(slot).commands.push_front(pending);
+    }
+
+    /// Takes back the memory of a command that is done.
+    pub(super) fn recycle(&mut self, pending: Pending) {
+        self.keep_buffer(pending.buffer);
+    }
+
+    fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
+        if self.buffers.len() < BUFFERS_MAX && buffer.capacity() <= BUFFER_BYTES_MAX {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
+
+    /// The key of the first command, which a read is wanted for.
+    pub(super) fn first_key(&self, slot: u32) -> Option<(&[u8], KeyHash)> {
+        let wait = self.slots[slot as usize].wait.as_ref()?;
+        let first = wait.commands.front()?;
+        Some((first.key(), first.hash))
+    }
+
+    /// Claims one of the reads that may be under way; without one the queue waits its turn.
+    pub(super) fn claim_load(&mut self, slot: u32) -> Option<Ticket> {
+        if self.loads >= self.loads_max {
+            self.wait(slot).state = State::Waiting;
+            self.waiting.push_back(slot);
+            return None;
+        }
+        self.loads += 1;
+        self.wait(slot).state = State::Loading;
+        let generation = self.slots[slot as usize].generation;
+        Some(Ticket { slot, generation })
+    }
+
+    /// The queue that a finished read belongs to; none for a stale ticket.
+    pub(super) fn loaded(&mut self, ticket: Ticket, key: &[u8]) -> Option<u32> {
+        let entry = self.slots.get_mut(ticket.slot as usize)?;
+        if entry.generation != ticket.generation {
+            return None;
+        }
+        let wait = entry.wait.as_mut()?;
+        if wait.state != State::Loading {
+            return None;
+        }
+        wait.state = State::Open;
+        wait.read.clear();
+        wait.read.extend_from_slice(key);
+        self.loads -= 1;
+        Some(ticket.slot)
+    }
+
+    /// The next queue whose read may now be asked for.
+    pub(super) fn next_waiting(&mut self) -> Option<u32> {
+        if self.loads >= self.loads_max {
+            return None;
+        }
+        self.waiting.pop_front()
+    }
+
+    /// Whether the queue's last read was for `key`: reading again would bring nothing new.
+    pub(super) fn has_read(&self, slot: u32, key: &[u8]) -> bool {
+        self.slots[slot as usize]
+            .wait
+            .as_ref()
+            .is_some_and(|wait| wait.read == key)
+    }
+
+    /// Reads under way or wanted.
+    pub(super) fn loads(&self) -> usize {
+        self.loads + self.waiting.len()
+    }
+
+    /// Lets the queue wait for the disk, at most until then.
+    pub(super) fn stall(&mut self, slot: u32, until: Time) {
+        self.wait(slot).state = State::Stalled(until);
+        self.stalled.insert((until, slot));
+    }
+
+    /// Takes the longest stalled queue.
+    pub(super) fn next_stalled(&mut self) -> Option<u32> {
+        let (_, slot) = self.stalled.pop_first()?;
+        self.wait(slot).state = State::Open;
+        Some(slot)
+    }
+
+    /// Takes a queue that has been stalled for too long.
+    pub(super) fn next_overdue(&mut self, now: Time) -> Option<u32> {
+        let (until, _) = *self.stalled.first()?;
+        if until > now {
+            return None;
+        }
+        self.next_stalled()
+    }
+
+    /// When the next stalled queue is overdue.
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        self.stalled.first().map(|(until, _)| *until)
+    }
+}

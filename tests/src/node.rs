@@ -1,0 +1,416 @@
+//! One node under test: its process, its ports, its data.
+//!
+//! Decides how it is started, probed, stopped, killed and started again. Refuses to know what a
+//! test does with it.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::program::{self, Program};
+use crate::{Client, PATIENCE, ports, wait_for};
+
+/// How a node is started. The defaults are small: 64 MiB, two threads, data on disk.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    program: Program,
+    memory_mib: u32,
+    threads: u16,
+    disk: bool,
+    data_dir: Option<PathBuf>,
+    item_size: Option<String>,
+    connections_max: Option<u32>,
+    idle_timeout_s: Option<u32>,
+    guid: String,
+    flags: Vec<String>,
+    config: String,
+}
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        Self {
+            program: Program::under_test(),
+            memory_mib: 64,
+            threads: 2,
+            disk: true,
+            data_dir: None,
+            item_size: None,
+            connections_max: None,
+            idle_timeout_s: None,
+            guid: "7".to_owned(),
+            flags: Vec::new(),
+            config: String::new(),
+        }
+    }
+}
+
+impl NodeOptions {
+    /// Runs this program, whatever the environment asks for.
+    #[must_use]
+    pub fn program(mut self, program: Program) -> Self {
+        self.program = program;
+        self
+    }
+
+    /// Bound of the memory tier.
+    #[must_use]
+    pub fn memory_mib(mut self, mib: u32) -> Self {
+        self.memory_mib = mib;
+        self
+    }
+
+    /// Number of threads.
+    #[must_use]
+    pub fn threads(mut self, threads: u16) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// A plain cache.
+    #[must_use]
+    pub fn no_disk(mut self) -> Self {
+        self.disk = false;
+        self
+    }
+
+    /// Keeps the data here rather than in a directory of its own.
+    #[must_use]
+    pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(path.into());
+        self
+    }
+
+    /// Longest value, as the flag has it.
+    #[must_use]
+    pub fn item_size(mut self, size: &str) -> Self {
+        self.item_size = Some(size.to_owned());
+        self
+    }
+
+    /// Most client connections.
+    #[must_use]
+    pub fn connections_max(mut self, count: u32) -> Self {
+        self.connections_max = Some(count);
+        self
+    }
+
+    /// Seconds after which a silent client is closed.
+    #[must_use]
+    pub fn idle_timeout_s(mut self, seconds: u32) -> Self {
+        self.idle_timeout_s = Some(seconds);
+        self
+    }
+
+    /// More flags, as they are; only Zufar gets them.
+    #[must_use]
+    pub fn flags<'a>(mut self, flags: impl IntoIterator<Item = &'a str>) -> Self {
+        self.flags.extend(flags.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// More lines of the configuration file; only Zufar gets them.
+    #[must_use]
+    pub fn config(mut self, lines: &str) -> Self {
+        self.config.push_str(lines);
+        self.config.push('\n');
+        self
+    }
+
+    /// Starts the node and waits until it answers.
+    ///
+    /// # Panics
+    /// When it doesn't.
+    #[must_use]
+    pub fn start(self) -> Node {
+        let home = TempDir::with_prefix("zufar-test-").expect("a temporary directory can be made");
+        let data_dir = self
+            .data_dir
+            .clone()
+            .unwrap_or_else(|| home.path().join("data"));
+        let mut node = Node {
+            port: ports::reserve(),
+            peer_port: ports::reserve(),
+            log: home.path().join("log"),
+            options: self,
+            data_dir,
+            home,
+            child: None,
+        };
+        node.start();
+        node
+    }
+}
+
+/// A running node, or one between two runs. It is killed when it goes out of scope.
+#[derive(Debug)]
+pub struct Node {
+    options: NodeOptions,
+    port: u16,
+    peer_port: u16,
+    home: TempDir,
+    data_dir: PathBuf,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Node {
+    /// Options to start one.
+    #[must_use]
+    pub fn options() -> NodeOptions {
+        NodeOptions::default()
+    }
+
+    /// The client port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The peer port.
+    #[must_use]
+    pub fn peer_port(&self) -> u16 {
+        self.peer_port
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// A directory of this node's own, for the test to use.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// The process id.
+    ///
+    /// # Panics
+    /// If it isn't running.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("the node runs").id()
+    }
+
+    /// A new connection.
+    ///
+    /// # Panics
+    /// If it can't be made.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::connect(self.port)
+    }
+
+    /// All that the program has printed, over all its runs.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let bytes = fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Starts the process again on the same ports and data, and waits until it answers.
+    ///
+    /// # Panics
+    /// When it doesn't answer, or runs already.
+    pub fn start(&mut self) {
+        self.launch();
+        self.await_ready();
+    }
+
+    /// Starts the process and waits for nothing.
+    ///
+    /// # Panics
+    /// When it can't be started, or runs already.
+    pub fn launch(&mut self) {
+        assert!(self.child.is_none(), "the node runs already");
+        let log = self.open_log();
+        let errors = log.try_clone().expect("a file can be shared");
+        let mut command = match self.options.program {
+            Program::Zufar => self.zufar_command(),
+            Program::Memcached => self.memcached_command(),
+        };
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .spawn();
+        self.child = Some(child.unwrap_or_else(|error| panic!("{command:?}: {error}")));
+    }
+
+    /// Waits until the started process answers.
+    ///
+    /// # Panics
+    /// When it doesn't.
+    pub fn await_ready(&mut self) {
+        let port = self.port;
+        let start = Instant::now();
+        let answers = |port| {
+            let mut client = Client::try_connect(port).ok()?;
+            client.try_ask("version").ok()
+        };
+        while answers(port).is_none() {
+            let child = self.child.as_mut().expect("the node has been launched");
+            if let Some(status) = child.try_wait().expect("a child can be asked") {
+                self.child = None;
+                panic!("the program ended with {status}:\n{}", self.log());
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "not ready after {PATIENCE:?}:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn open_log(&self) -> File {
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .expect("the log can be written")
+    }
+
+    fn zufar_command(&self) -> Command {
+        let options = &self.options;
+        let mut command = Command::new(program::zufar());
+        command.current_dir(self.home.path()).arg("serve");
+        let config = self.home.path().join("zufar.toml");
+        let text = format!("guid = \"{}\"\n{}", options.guid, options.config);
+        fs::write(&config, text).expect("the configuration can be written");
+        command.arg(config);
+        let runtime = std::env::var("ZUFAR_RUNTIME").unwrap_or_else(|_| "mio".to_owned());
+        command.args(["--runtime", &runtime]);
+        command.args(["--listen", &format!("127.0.0.1:{}", self.port)]);
+        command.args(["--peer-listen", &format!("127.0.0.1:{}", self.peer_port)]);
+        command.args(["--memory", &options.memory_mib.to_string()]);
+        command.args(["--threads", &options.threads.to_string()]);
+        if options.disk {
+            command.arg("--data-dir").arg(&self.data_dir);
+        } else {
+            command.arg("--no-disk");
+        }
+        if let Some(size) = &options.item_size {
+            command.args(["--max-item-size", size]);
+        }
+        if let Some(count) = options.connections_max {
+            command.args(["--max-connections", &count.to_string()]);
+        }
+        if let Some(seconds) = options.idle_timeout_s {
+            command.args(["--idle-timeout", &seconds.to_string()]);
+        }
+        command.args(&options.flags);
+        command
+    }
+
+    fn memcached_command(&self) -> Command {
+        let options = &self.options;
+        let path = program::memcached().expect("memcached is installed");
+        let mut command = Command::new(path);
+        command.args(["-u", "root", "-l", "127.0.0.1", "-U", "0"]);
+        command.args(["-p", &self.port.to_string()]);
+        command.args(["-m", &options.memory_mib.to_string()]);
+        command.args(["-t", &options.threads.to_string()]);
+        if let Some(size) = &options.item_size {
+            command.args(["-I", size]);
+        }
+        if let Some(count) = options.connections_max {
+            command.args(["-c", &count.to_string()]);
+        }
+        if let Some(seconds) = options.idle_timeout_s {
+            command.args(["-o", &format!("idle_timeout={seconds}")]);
+        }
+        command
+    }
+
+    /// Kills the process, as a crash would.
+    ///
+    /// # Panics
+    /// If it isn't running.
+    pub fn kill_9(&mut self) {
+        let mut child = self.child.take().expect("the node runs");
+        child.kill().expect("a child can be killed");
+        child.wait().expect("a killed child ends");
+    }
+
+    /// Asks the process to stop and waits until it has.
+    ///
+    /// # Panics
+    /// If it isn't running or does not stop.
+    pub fn stop_with(&mut self, signal: Signal) -> ExitStatus {
+        let child = self.child.as_ref().expect("the node runs");
+        kill_process(Pid::from_child(child), signal).expect("a child can be signalled");
+        self.await_end()
+    }
+
+    /// Waits until the process has ended by itself.
+    ///
+    /// # Panics
+    /// If it hasn't been started or does not end.
+    pub fn await_end(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the node runs");
+        wait_for("the process to stop", PATIENCE, || {
+            child.try_wait().expect("a child can be asked")
+        })
+    }
+
+    /// Asks the process to stop; it must exit with 0.
+    ///
+    /// # Panics
+    /// If it doesn't.
+    pub fn terminate(&mut self) {
+        let status = self.stop_with(Signal::TERM);
+        assert!(status.success(), "{status} on SIGTERM:\n{}", self.log());
+    }
+
+    /// Waits until all that has been acknowledged is written and synced.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub fn await_written(&self) {
+        let mut client = self.client();
+        wait_for("all to be on disk", PATIENCE, || {
+            let stats = client.stats("zufar");
+            let caught_up = ["dirty_items", "synced_lag_ms"]
+                .iter()
+                .all(|name| stats.contains(&((*name).to_owned(), "0".to_owned())));
+            caught_up.then_some(())
+        });
+    }
+
+    /// Whether the process still runs.
+    pub fn is_running(&mut self) -> bool {
+        let child = self.child.as_mut();
+        child.is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Nothing is left to do for one that is already gone.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(30).collect();
+            let tail: Vec<&str> = tail.into_iter().rev().collect();
+            show(&format!(
+                "last lines of the node's log:\n{}",
+                tail.join("\n")
+            ));
+        }
+    }
+}
+
+/// Prints something beside a failing test's own message.
+#[expect(clippy::print_stderr, reason = "the reader of a failed test needs it")]
+fn show(text: &str) {
+    eprintln!("{text}");
+}
