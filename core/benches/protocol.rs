@@ -1,6 +1,6 @@
 //! Nanoseconds that reading a line and rendering an answer take: figures to look at, no gate.
 //!
-//! `cargo bench -p zufar-core`
+//! `cargo bench -p zufar-core [-- PART-OF-A-NAME]`
 
 #![allow(clippy::print_stdout, missing_docs)]
 
@@ -14,8 +14,8 @@ use zufar_core::protocol::{
 };
 use zufar_core::time::{Now, Time};
 
-const ROUNDS: u32 = 2_000_000;
-const REPEATS: u32 = 5;
+const ROUNDS: u32 = 50_000;
+const REPEATS: u32 = 100;
 const NOW: Now = Now {
     time: Time::ZERO,
     unix_ms: 1_700_000_000_000,
@@ -40,6 +40,12 @@ impl Sink for Buffer {
 }
 
 fn measure(name: &str, mut work: impl FnMut()) {
+    let mut wanted = std::env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with("--"));
+    if wanted.next().is_some_and(|wanted| !name.contains(&wanted)) {
+        return;
+    }
     let mut best = f64::INFINITY;
     for _ in 0..REPEATS {
         let start = Instant::now();

@@ -311,7 +311,8 @@ pub trait Disk: Send + Sync {
     /// Waits until all that has been written is on the device.
     ///
     /// # Errors
-    /// When it could not: whatever was not synced before may be gone.
+    /// When it could not: whatever was not synced before may be gone, whoever wrote it. All
+    /// writes and syncs of this incarnation fail from then on, so that every worker learns of it.
     fn sync(&self) -> Result<(), DiskError>;
 
     /// Counts the times that the database has been opened by this process, from 1.

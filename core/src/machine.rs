@@ -52,6 +52,8 @@ pub enum Event<'a> {
         conn: ConnId,
         /// What it was accepted for.
         listener: Listener,
+        /// The other end as memcached writes it, such as `tcp:127.0.0.1:40000` or `unix`.
+        address: &'a str,
         /// Connections that the whole process has open, this one included.
         open: u32,
     },

@@ -172,11 +172,11 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(conn: ConnId, listener: Listener, now: Now) -> Self {
+    pub(crate) fn new(conn: ConnId, listener: Listener, address: &str, now: Now) -> Self {
         Self {
             conn,
             listener,
-            address: String::new(),
+            address: address.into(),
             state: State::Idle,
             keys: Keys::default(),
             keys_started: Time::ZERO,

@@ -229,8 +229,12 @@ impl Worker {
             Event::Accepted {
                 conn,
                 listener,
+                address,
                 open,
-            } => self.handle_accepted(now, conn, listener, open, actions),
+            } => {
+                let session = Session::new(conn, listener, address, now);
+                self.handle_accepted(now, session, open, actions);
+            }
             Event::Received { conn, bytes } => self.handle_received(now, conn, bytes, actions),
             Event::Finished { conn } => {
                 if let Some(session) = self.links.session(conn) {
@@ -250,16 +254,15 @@ impl Worker {
     fn handle_accepted(
         &mut self,
         now: Now,
-        conn: ConnId,
-        listener: Listener,
+        mut session: Session,
         open: u32,
         actions: &mut Actions,
     ) {
+        let (conn, listener) = (session.conn, session.listener);
         let slot = conn.slot as usize;
         if self.links.sessions.len() <= slot {
             self.links.sessions.resize_with(slot + 1, || None);
         }
-        let mut session = Session::new(conn, listener, now);
         self.links.open += 1;
         self.links.figures.total_connections += 1;
         if listener == Listener::Client && open > self.settings.connections_max {

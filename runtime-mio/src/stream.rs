@@ -3,6 +3,7 @@
 //! Decides which system call reads and which writes. Refuses to know when.
 
 use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
@@ -40,6 +41,19 @@ impl Stream {
             *entry = IoSlice::new(slice);
         }
         writer.write_vectored(&vector[..slices.len()])
+    }
+
+    /// The other end, as memcached writes it.
+    pub(crate) fn address(&self) -> String {
+        match self {
+            Self::Unix(_) => "unix".to_owned(),
+            Self::Tcp(stream) => match stream.peer_addr() {
+                Ok(address @ SocketAddr::V4(_)) => format!("tcp:{address}"),
+                Ok(address @ SocketAddr::V6(_)) => format!("tcp6:{address}"),
+                // It is gone already, as its first read will tell.
+                Err(_) => "tcp:unknown".to_owned(),
+            },
+        }
     }
 
     /// What mio registers.

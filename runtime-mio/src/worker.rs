@@ -356,10 +356,12 @@ impl<M: Machine> Worker<M> {
             self.shared.open.fetch_sub(1, Relaxed);
             return;
         }
+        let address = stream.address();
         match self.connections.insert(stream, self.poll.registry()) {
             Ok(conn) => self.deliver(Event::Accepted {
                 conn,
                 listener,
+                address: &address,
                 open,
             }),
             Err(error) => {

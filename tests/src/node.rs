@@ -4,6 +4,7 @@
 //! test does with it.
 
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ pub struct NodeOptions {
     connections_max: Option<u32>,
     idle_timeout_s: Option<u32>,
     guid: String,
+    unix_socket: bool,
     flags: Vec<String>,
     config: String,
 }
@@ -42,6 +44,7 @@ impl Default for NodeOptions {
             connections_max: None,
             idle_timeout_s: None,
             guid: "7".to_owned(),
+            unix_socket: false,
             flags: Vec::new(),
             config: String::new(),
         }
@@ -102,6 +105,13 @@ impl NodeOptions {
     #[must_use]
     pub fn idle_timeout_s(mut self, seconds: u32) -> Self {
         self.idle_timeout_s = Some(seconds);
+        self
+    }
+
+    /// Serves clients on a Unix socket, [`Node::unix_socket`], and not on TCP.
+    #[must_use]
+    pub fn unix_socket(mut self) -> Self {
+        self.unix_socket = true;
         self
     }
 
@@ -197,13 +207,28 @@ impl Node {
         self.child.as_ref().expect("the node runs").id()
     }
 
+    /// Where the Unix socket is.
+    #[must_use]
+    pub fn unix_socket(&self) -> PathBuf {
+        self.home.path().join("socket")
+    }
+
     /// A new connection.
     ///
     /// # Panics
     /// If it can't be made.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client::connect(self.port)
+        self.try_client()
+            .unwrap_or_else(|error| panic!("connect to port {}: {error}", self.port))
+    }
+
+    fn try_client(&self) -> io::Result<Client> {
+        if self.options.unix_socket {
+            Client::try_connect_unix(&self.unix_socket())
+        } else {
+            Client::try_connect(self.port)
+        }
     }
 
     /// All that the program has printed, over all its runs.
@@ -247,13 +272,8 @@ impl Node {
     /// # Panics
     /// When it doesn't.
     pub fn await_ready(&mut self) {
-        let port = self.port;
         let start = Instant::now();
-        let answers = |port| {
-            let mut client = Client::try_connect(port).ok()?;
-            client.try_ask("version").ok()
-        };
-        while answers(port).is_none() {
+        while self.version().is_none() {
             let child = self.child.as_mut().expect("the node has been launched");
             if let Some(status) = child.try_wait().expect("a child can be asked") {
                 self.child = None;
@@ -266,6 +286,10 @@ impl Node {
             );
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    fn version(&self) -> Option<String> {
+        self.try_client().ok()?.try_ask("version").ok()
     }
 
     fn open_log(&self) -> File {
@@ -286,7 +310,11 @@ impl Node {
         command.arg(config);
         let runtime = std::env::var("ZUFAR_RUNTIME").unwrap_or_else(|_| "mio".to_owned());
         command.args(["--runtime", &runtime]);
-        command.args(["--listen", &format!("127.0.0.1:{}", self.port)]);
+        if options.unix_socket {
+            command.arg("--unix-socket").arg(self.unix_socket());
+        } else {
+            command.args(["--listen", &format!("127.0.0.1:{}", self.port)]);
+        }
         command.args(["--peer-listen", &format!("127.0.0.1:{}", self.peer_port)]);
         command.args(["--memory", &options.memory_mib.to_string()]);
         command.args(["--threads", &options.threads.to_string()]);
@@ -321,6 +349,9 @@ impl Node {
         }
         if let Some(count) = options.connections_max {
             command.args(["-c", &count.to_string()]);
+        }
+        if options.unix_socket {
+            command.arg("-s").arg(self.unix_socket());
         }
         if let Some(seconds) = options.idle_timeout_s {
             command.args(["-o", &format!("idle_timeout={seconds}")]);

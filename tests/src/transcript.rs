@@ -250,13 +250,10 @@ fn expect(
         ))
     };
     if let Some(exact) = filled(expected, names) {
-        let found = client
-            .try_bytes(exact.len())
-            .map_err(|error| format!("expected {}: {error}", shown(&exact)))?;
-        return if found == exact {
-            Ok(())
-        } else {
-            differ(&found)
+        return match client.try_expect(&exact) {
+            Ok(None) => Ok(()),
+            Ok(Some(found)) => differ(&found),
+            Err(error) => Err(format!("expected {}: {error}", shown(&exact))),
         };
     }
     let mut line = client

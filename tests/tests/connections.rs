@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -310,20 +311,23 @@ fn a_thousand_connections_come_and_go() {
 
 #[test]
 fn a_unix_socket_serves_the_same() {
-    if Program::is_stand_in() {
-        return;
-    }
-    let directory = tempfile::tempdir().expect("a temporary directory can be made");
-    let path = directory.path().join("zufar.sock");
-    let socket = path.to_str().expect("the path is text");
-    let node = Node::options()
-        .flags(["--unix-socket", socket, "-a", "0700"])
-        .start();
-    let mut client = Client::try_connect_unix(&path).expect("the socket is there");
+    let node = Node::options().unix_socket().start();
+    let mut client = node.client();
     client.set("a", "1");
     assert_eq!(node.client().get("a").as_deref(), Some(&b"1"[..]));
-    let mode = std::os::unix::fs::PermissionsExt::mode(
-        &path.metadata().expect("the socket is there").permissions(),
+    let metadata = node.unix_socket().metadata().expect("the socket is there");
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o700);
+    assert!(
+        Client::try_connect(node.port()).is_err(),
+        "TCP is off beside a Unix socket"
     );
-    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn a_unix_socket_left_by_a_crash_is_replaced() {
+    let mut node = Node::options().unix_socket().start();
+    node.kill_9();
+    assert!(node.unix_socket().exists(), "the crash has left it");
+    node.start();
+    node.client().set("a", "1");
 }

@@ -210,7 +210,7 @@ fn flags_that_are_wrong() {
         (&["-c", "0"], "0"),
         (&["-t", "0"], "0"),
         (&["-I", "1000"], "1000"),
-        (&["-I", "256m"], "256m"),
+        (&["-I", "256m"], "max-item-size 256 MiB"),
         (&["--data-dir", "x", "--no-disk"], "--no-disk"),
         (&["--peer-listen", "0.0.0.0:7"], "0.0.0.0"),
         (&["--runtime", "tokio"], "tokio"),

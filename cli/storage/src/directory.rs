@@ -39,7 +39,7 @@ const DAMAGED: &str = "db.damaged";
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 enum Format {
@@ -66,7 +66,7 @@ impl Directory {
         create(path).map_err(|error| refuse(path, &error))?;
         let directory = Self {
             path: path.to_path_buf(),
-            _lock: lock(path)?,
+            lock: lock(path)?,
         };
         let mut aside = None;
         if !matches!(found, Format::Known) {
@@ -133,6 +133,14 @@ impl Directory {
             let of_records = [".sst", ".log"].iter().any(|end| name.ends_with(end));
             of_records || name == CURRENT || name.starts_with("MANIFEST-")
         }))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Closing the file alone would leave the lock with a process that is being spawned at
+        // this moment, until it executes its program.
+        let _ = flock(&self.lock, FlockOperation::Unlock);
     }
 }
 

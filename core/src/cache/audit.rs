@@ -127,6 +127,10 @@ impl Cache {
             }
         }
         assert_eq!(offset, segment.end);
+        assert!(
+            live > 0 || self.log.is_open(number),
+            "an empty segment is kept"
+        );
         assert_eq!(
             (live, pinned),
             (segment.live as usize, segment.pinned as usize)

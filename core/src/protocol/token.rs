@@ -1,8 +1,9 @@
 //! Words between spaces: the grammar that all text commands share.
 //!
 //! Decides what a token is: anything between spaces, and nothing but a space ends it. Refuses
-//! to know commands. The readers are nom parsers; [`token`] finds its end eight bytes at a time,
-//! which took 3 ns for a key of 16 bytes where `take_till1` took 9.
+//! to know commands. The readers are nom parsers. [`token`] looks for its end eight bytes at a
+//! time: measured, a key of 16 bytes then takes 3.6 ns where nom's `take_till1` took 6.4, each
+//! key of a long get 7.5 where it took 11.4, and a set line 20 either way.
 
 use nom::bytes::complete::take_while;
 use nom::{IResult, Parser};
@@ -48,7 +49,12 @@ fn spaces(input: &[u8]) -> Read<'_, ()> {
 #[inline]
 pub(super) fn token(input: &[u8]) -> Read<'_, &[u8]> {
     let (input, ()) = spaces(input)?;
-    nom::bytes::complete::take_till1(|byte| byte == b' ').parse(input)
+    let end = space_or_end(input);
+    if end == 0 {
+        return Err(nom::Err::Error(()));
+    }
+    let (token, rest) = input.split_at(end);
+    Ok((rest, token))
 }
 
 /// The tokens of `line`, in order.

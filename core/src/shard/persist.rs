@@ -356,13 +356,16 @@ impl Persist {
         for batch in again.into_iter().rev() {
             self.submitted_bytes -= batch.bytes;
             for entry in batch.entries.iter().rev() {
-                let Some(place) = submitted_place(cache, entry) else {
-                    continue;
-                };
-                cache.set_disk(place, DiskState::Queued, true);
+                if let Some(place) = submitted_place(cache, entry) {
+                    cache.set_disk(place, DiskState::Queued, true);
+                }
+                // Where a later change has taken the item's place, the entry stays all the same:
+                // until that one is safe, the disk lags by this one's age. And the front
+                // has to stay the oldest: it is what the lag is read from.
+                let front = self.queue.front().map_or(batch.since, |dirty| dirty.since);
                 self.queue.push_front(Dirty {
                     place: entry.place,
-                    since: batch.since,
+                    since: batch.since.min(front),
                     bytes: 0,
                 });
             }

@@ -1,5 +1,5 @@
-//! A model of the disk: an ordered log of batches, of which a crash keeps what was synced and
-//! any first part of the rest.
+//! A model of the disk: an ordered log of batches, of which a power cut keeps what was synced
+//! and any first part of the rest.
 //!
 //! Decides what survives. Refuses to know time: the rig decides when a request is performed.
 
@@ -35,6 +35,8 @@ struct State {
     epoch: u64,
     fail_writes: Option<DiskError>,
     fail_syncs: bool,
+    /// A sync has failed in this incarnation: nothing is taken any more.
+    broken: bool,
     loads: u64,
 }
 
@@ -59,15 +61,22 @@ impl ModelDisk {
     }
 
     /// A crash of the machine: what was synced stays, and of the written rest the first `kept`
-    /// batches. A crash of the process alone keeps them all.
-    pub fn crash(&self, kept: usize) {
+    /// batches.
+    pub fn cut_power(&self, kept: usize) {
         self.with(|state| {
             state.tail.truncate(kept);
             state.settle();
             state.seen = state.synced.clone();
-            state.epoch = 1;
-            state.fail_writes = None;
-            state.fail_syncs = false;
+            state.start_anew();
+        });
+    }
+
+    /// A crash of the process: the system still has all that was written.
+    pub fn crash(&self) {
+        self.with(|state| {
+            state.tail.clear();
+            state.synced = state.seen.clone();
+            state.start_anew();
         });
     }
 
@@ -82,7 +91,7 @@ impl ModelDisk {
         self.with(|state| state.fail_writes = error);
     }
 
-    /// The next sync fails, and what was not synced is gone.
+    /// The next sync fails, and what was not synced will not survive the next power cut.
     pub fn fail_sync(&self) {
         self.with(|state| state.fail_syncs = true);
     }
@@ -133,6 +142,13 @@ impl ModelDisk {
 }
 
 impl State {
+    fn start_anew(&mut self) {
+        self.epoch = 1;
+        self.fail_writes = None;
+        self.fail_syncs = false;
+        self.broken = false;
+    }
+
     fn settle(&mut self) {
         for changes in self.tail.drain(..) {
             apply(&mut self.synced, changes);
@@ -170,6 +186,9 @@ impl Disk for ModelDisk {
             if let Some(error) = state.fail_writes {
                 return Err(error);
             }
+            if state.broken {
+                return Err(DiskError::Failed);
+            }
             let changes = owned(batch);
             apply(&mut state.seen, changes.clone());
             state.tail.push_back(changes);
@@ -179,9 +198,12 @@ impl Disk for ModelDisk {
 
     fn sync(&self) -> Result<(), DiskError> {
         self.with(|state| {
+            if state.broken {
+                return Err(DiskError::Failed);
+            }
             if std::mem::take(&mut state.fail_syncs) {
+                state.broken = true;
                 state.tail.clear();
-                state.seen = state.synced.clone();
                 return Err(DiskError::Failed);
             }
             state.settle();
@@ -197,6 +219,7 @@ impl Disk for ModelDisk {
         self.with(|state| {
             if state.epoch == epoch.max(1) {
                 state.epoch += 1;
+                state.broken = false;
             }
             Ok(())
         })

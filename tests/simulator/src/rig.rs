@@ -165,6 +165,7 @@ impl Rig {
             Event::Accepted {
                 conn,
                 listener,
+                address: "tcp:127.0.0.1:40000",
                 open,
             },
         );

@@ -72,7 +72,7 @@ fn everything_is_back_after_a_clean_stop() {
     }
     assert_eq!(rig.ask(client, "delete k7\r\n"), "DELETED\r\n");
     assert!(rig.stop(), "both workers stop");
-    disk.crash(0);
+    disk.cut_power(0);
     let mut rig = Rig::new(settings(3, 64 * MIB, true), Arc::clone(&disk));
     let client = rig.connect(2);
     rig.advance(100);
@@ -122,7 +122,7 @@ fn a_data_set_larger_than_memory_is_readable_in_full() {
     );
     for restart_memory in [4 * MIB, 64 * MIB] {
         assert!(rig.stop());
-        disk.crash(0);
+        disk.cut_power(0);
         rig = Rig::new(settings(1, restart_memory, true), Arc::clone(&disk));
         rig.advance(100);
         let client = rig.connect(0);

@@ -30,6 +30,7 @@ const WARM_UP: Duration = Duration::from_millis(700);
 const READ_BYTES: usize = 256 * 1024;
 /// Latencies kept; more are dropped, the first ones count.
 const LATENCIES_MAX: usize = 4_000_000;
+const POOL_BYTES: usize = 1 << 20;
 const KEYS_PER_MULTIGET: u64 = 50;
 const MEBI: f64 = (1 << 20) as f64;
 
@@ -85,7 +86,9 @@ struct Arguments {
 struct Source {
     operation: Operation,
     keys: u64,
-    value: Vec<u8>,
+    value_bytes: usize,
+    /// Values are cut from here: bytes that no compression makes smaller.
+    pool: Vec<u8>,
     random: Random,
     zipf: Option<Zipf>,
     next: u64,
@@ -96,12 +99,18 @@ impl Source {
         let zipf = arguments
             .zipf
             .map(|exponent| Zipf::new(arguments.keys, exponent));
+        let mut random = Random::new(1);
+        let words = (POOL_BYTES + arguments.value_bytes) / 8 + 1;
+        let pool = (0..words)
+            .flat_map(|_| random.number().to_le_bytes())
+            .collect();
         // Neighbouring ranks shall not be neighbouring keys, but every run draws the same.
         Self {
             operation: arguments.operation,
             keys: arguments.keys,
-            value: vec![b'v'; arguments.value_bytes],
-            random: Random::new(1),
+            value_bytes: arguments.value_bytes,
+            pool,
+            random,
             zipf,
             next: 0,
         }
@@ -158,8 +167,9 @@ impl Source {
     fn push_set(&mut self, key: u64, out: &mut Vec<u8>) {
         out.extend_from_slice(b"set ");
         push_key(key, out);
-        out.extend_from_slice(format!(" 0 0 {}\r\n", self.value.len()).as_bytes());
-        out.extend_from_slice(&self.value);
+        out.extend_from_slice(format!(" 0 0 {}\r\n", self.value_bytes).as_bytes());
+        let start = scattered(key, POOL_BYTES as u64) as usize;
+        out.extend_from_slice(&self.pool[start..start + self.value_bytes]);
         out.extend_from_slice(b"\r\n");
     }
 }

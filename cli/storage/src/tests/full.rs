@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use zufar_core::disk::{Disk, DiskError};
 
-use super::support::{Changes, MIB, WORKER, load, noise, open, value, wait_for};
+use super::support::{Changes, MIB, WORKER, count, load, noise, open, value, wait_for};
+use crate::layout::{CHUNKS, NOTES};
 use crate::{OpenError, Options, Storage};
 
 /// A small file system in memory, unmounted when dropped. Mounting takes root, as CI has it.
@@ -65,9 +66,10 @@ impl Drop for Mount {
 
 fn put(number: u64) -> Changes {
     let key = number.to_be_bytes();
+    // Version 0 is below every flush, even one that never was.
     Changes::default()
-        .put(0, &key, number, &noise(number, 200_000))
-        .put(1, &key, number, &noise(number, 3000))
+        .put(0, &key, number + 1, &noise(number, 200_000))
+        .put(1, &key, number + 1, &noise(number, 3000))
 }
 
 fn check(storage: &Storage, numbers: u64) {
@@ -209,4 +211,22 @@ fn a_reopen_without_room_leaves_it_closed_until_there_is_some() {
     assert!(waited < Duration::from_secs(12), "{waited:?}");
     assert_eq!(storage.epoch(), 2);
     check(&storage, records + 1);
+}
+
+#[test]
+fn a_large_value_that_did_not_fit_leaves_nothing_behind() {
+    let mount = Mount::new("size=256m");
+    let storage = open(&mount.path().join("data"));
+    let filler = mount.fill_but(24 * MIB as u64);
+    let large = Changes::default()
+        .put(0, b"large", 1, &noise(1, 60 * MIB))
+        .0;
+    assert_eq!(storage.write(WORKER, &large), Err(DiskError::Full));
+    assert_eq!(load(&storage, 0, b"large"), Ok(None));
+    fs::remove_file(filler).expect("a removal");
+    write_in_the_end(&storage, 1);
+    assert_eq!(count(&storage, CHUNKS), 1, "of the batch that came after");
+    assert_eq!(count(&storage, NOTES), 0);
+    assert_eq!(storage.write(WORKER, &large), Ok(()));
+    assert!(value(&storage, 0, b"large") == noise(1, 60 * MIB));
 }

@@ -1,12 +1,15 @@
 //! Writing and loading single records, notes and what a start finds of them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use zufar_core::disk::{
     Disk, DiskError, Found, Head, Load, NOTE_CEILING, NOTE_FLUSH_AT, NOTE_FLUSHED, NOTE_HOT,
     disk_key,
 };
 
 use super::support::{Changes, MIB, count, flush, load, noise, open, open_all, value};
-use crate::layout::{CHUNKS, LEDGER, NOTES, TOGETHER_BYTES_MAX};
+use crate::database::Pending;
+use crate::layout::{CHUNKS, LEDGER, NOTES, Parts, TOGETHER_BYTES_MAX};
 
 const LENGTHS: [usize; 13] = [
     0,
@@ -125,7 +128,10 @@ fn overwriting_and_deleting_leave_no_chunks() {
     // As after a failed sync, when the core writes again what may be there already.
     put(4, 2 * MIB);
     chunks(2);
-    put(5, TOGETHER_BYTES_MAX + 1);
+    put(5, 7 * MIB);
+    put(5, 7 * MIB);
+    chunks(7);
+    put(6, TOGETHER_BYTES_MAX + 1);
     chunks(1);
     Changes::default().delete(1, b"k").write(&storage);
     chunks(0);
@@ -247,7 +253,7 @@ fn memory_stays_within_its_bound_and_figures_add_up() {
     flush(&storage);
     let usage = storage.usage().expect("usage");
     assert!(
-        usage.database_bytes > 90 * MIB as u64,
+        usage.database_bytes > 64 * MIB as u64,
         "{} bytes",
         usage.database_bytes
     );
@@ -257,4 +263,72 @@ fn memory_stays_within_its_bound_and_figures_add_up() {
     assert!(figures.log_bytes > figures.accepted_bytes, "{figures:?}");
     assert!(figures.flush_bytes > 0, "{figures:?}");
     assert!(figures.write_amplification() > 1.5, "{figures:?}");
+}
+
+#[test]
+fn a_write_clears_away_what_a_failed_one_has_left() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let storage = open(directory.path());
+    let (left, committed) = (Parts::of(1, 3 * MIB as u32), Parts::of(2, 2 * MIB as u32));
+    Changes::default()
+        .put(0, b"k", committed.version, &noise(2, 2 * MIB))
+        .write(&storage);
+    {
+        let state = storage.state();
+        let database = state.database().expect("open");
+        let mut chunk_key = Vec::new();
+        crate::layout::chunk_key(b"\0\0k", left.version, 1, &mut chunk_key);
+        let chunks = database.family(CHUNKS);
+        database
+            .db()
+            .put_cf(&chunks, chunk_key, b"chunk")
+            .expect("a put");
+    }
+    for parts in [left, committed] {
+        let key = b"\0\0k".to_vec();
+        crate::lock(&storage.writer)
+            .pending
+            .push(Pending { key, parts });
+    }
+    assert_eq!(count(&storage, CHUNKS), 3);
+    Changes::default().put(0, b"other", 3, b"v").write(&storage);
+    assert_eq!(count(&storage, CHUNKS), 2);
+    assert!(
+        value(&storage, 0, b"k") == noise(2, 2 * MIB),
+        "what was committed stays"
+    );
+}
+
+#[test]
+fn a_large_value_is_read_whole_while_it_is_overwritten() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let storage = open(directory.path());
+    let put = |version: u64| {
+        let length = MIB + (version as usize % 4) * MIB;
+        Changes::default()
+            .put(0, b"k", version, &noise(version % 8, length))
+            .write(&storage);
+    };
+    put(1);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut versions = 0;
+            let mut last = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let found = load(&storage, 0, b"k").expect("whole at all times");
+                let (head, value) = found.expect("a record at all times");
+                assert!(
+                    value == noise(head.version % 8, value.len()),
+                    "{}",
+                    head.version
+                );
+                versions += u64::from(head.version != last);
+                last = head.version;
+            }
+            assert!(versions > 1, "reads and writes met");
+        });
+        (2..100).for_each(put);
+        stop.store(true, Ordering::Relaxed);
+    });
 }
