@@ -101,6 +101,9 @@ pub struct Storage {
     epoch: AtomicU64,
     /// Whether damage has stopped this incarnation from writing.
     is_corrupt: AtomicBool,
+    /// Whether a sync has failed in this incarnation: what was written before it may be gone, and
+    /// a later sync that succeeds would hide that, so nothing more is taken.
+    has_lost_sync: AtomicBool,
     /// How many incarnations that has happened to.
     corruptions: AtomicU32,
     set_aside: Mutex<Vec<PathBuf>>,
@@ -143,6 +146,7 @@ impl Storage {
             writer: Mutex::default(),
             epoch: AtomicU64::new(1),
             is_corrupt: AtomicBool::new(false),
+            has_lost_sync: AtomicBool::new(false),
             corruptions: AtomicU32::new(0),
             set_aside: Mutex::new(Vec::from_iter(set_aside)),
             stuck_since: Mutex::default(),
@@ -287,6 +291,13 @@ impl Storage {
         }
     }
 
+    fn refuse_after_lost_sync(&self) -> Result<(), DiskError> {
+        if self.has_lost_sync.load(Ordering::Acquire) {
+            return Err(DiskError::Failed);
+        }
+        Ok(())
+    }
+
     fn write_failure(&self, error: &rocksdb::Error) -> DiskError {
         if Trouble::of(error) == Trouble::Full {
             return self.unless_stuck(DiskError::Full);
@@ -364,6 +375,7 @@ impl Disk for Storage {
     fn write(&self, _worker: WorkerId, batch: &Batch) -> Result<(), DiskError> {
         let state = self.state();
         let database = state.database().map_err(|error| self.unless_stuck(error))?;
+        self.refuse_after_lost_sync()?;
         let written = lock(&self.writer).write(database, &self.shared, batch);
         written.map_err(|error| self.write_failure(&error))?;
         self.is_well();
@@ -373,8 +385,12 @@ impl Disk for Storage {
     fn sync(&self) -> Result<(), DiskError> {
         let state = self.state();
         let database = state.database().map_err(|error| self.unless_stuck(error))?;
+        self.refuse_after_lost_sync()?;
         let synced = database.db().flush_wal(true);
-        synced.map_err(|error| self.write_failure(&error))
+        synced.map_err(|error| {
+            self.has_lost_sync.store(true, Ordering::Release);
+            self.write_failure(&error)
+        })
     }
 
     fn epoch(&self) -> u64 {
@@ -396,6 +412,7 @@ impl Disk for Storage {
         match self.open_again() {
             Ok(database) => {
                 *state = State::Open(database);
+                self.has_lost_sync.store(false, Ordering::Release);
                 self.epoch.fetch_add(1, Ordering::Release);
                 self.is_well();
                 Ok(())

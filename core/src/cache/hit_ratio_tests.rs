@@ -122,7 +122,7 @@ fn compare(keys: &[String], trace: impl Iterator<Item = usize>, limit: usize) ->
             }
         }
         let lru_hit = lru.access(number);
-        if step >= 600_000 {
+        if step >= 500_000 {
             asked += 1;
             hits += u32::from(found.is_some());
             lru_hits += u32::from(lru_hit);
@@ -137,7 +137,7 @@ fn compare(keys: &[String], trace: impl Iterator<Item = usize>, limit: usize) ->
 #[test]
 fn beats_lru_on_zipf_with_and_without_scans() {
     const POPULAR: usize = 300_000;
-    const STEPS: usize = 2_000_000;
+    const STEPS: usize = 1_200_000;
     let keys = owned_keys(POPULAR + 400_000);
     for exponent in [0.8, 0.9, 1.0, 1.1] {
         let zipf = Zipf::new(POPULAR, exponent);

@@ -48,20 +48,48 @@ impl Cache {
     /// # Panics
     /// If `fields` turn an item into a tombstone or back; only an insertion does that.
     pub fn update(&mut self, place: Place, fields: Fields) -> Result<Place, NoRoom> {
-        let mut header = self.log.header(place.location);
+        let header = self.log.header(place.location);
         assert_eq!(header.is_tombstone(), fields.tombstone);
         if header.has_room_for(&fields) {
-            let before = self.charge_of(place.location);
-            header.set_fields(&fields);
-            self.log.discount(place.location, before);
-            let bytes = self.log.bytes_mut(place.location);
-            let handle = Record::read(bytes).handle().unwrap_or_default();
-            header.write(bytes);
-            header.write_optional(&fields, handle, bytes);
-            self.count(place.location);
+            self.update_in_place(place, header, &fields);
             return Ok(place);
         }
         self.update_anew(place, fields)
+    }
+
+    /// Turns a record into a tombstone where it lies, value and all, for when there is no room
+    /// for a tombstone of its own.
+    pub fn entomb(&mut self, place: Place, version: u64) {
+        let old = self.view(place).fields;
+        let fields = Fields {
+            version,
+            // A cas of its own has a place in the record; any other needs none.
+            cas: if old.cas == old.version {
+                version
+            } else {
+                old.cas
+            },
+            tombstone: true,
+            disk: DiskState::Queued,
+            ..old
+        };
+        let header = self.log.header(place.location);
+        assert!(
+            header.has_room_for(&fields),
+            "a tombstone needs no more than its item"
+        );
+        self.update_in_place(place, header, &fields);
+    }
+
+    fn update_in_place(&mut self, place: Place, mut header: Header, fields: &Fields) {
+        let before = self.charge_of(place.location);
+        header.set_fields(fields);
+        self.log.discount(place.location, before);
+        let bytes = self.log.bytes_mut(place.location);
+        let handle = Record::read(bytes).handle().unwrap_or_default();
+        header.write(bytes);
+        header.write_optional(fields, handle, bytes);
+        self.count(place.location);
     }
 
     /// Removes a record. Unless its partition is being scanned, nothing is noted of what the

@@ -342,35 +342,65 @@ fn steady_overwrites_of_changing_length_keep_what_is_in_demand() {
     cache.audit();
 }
 
+/// Keys that no index can tell apart: partition and tag of their hashes are the same.
+fn colliding_keys() -> Vec<String> {
+    let mut placed: Vec<(u16, u32, u32)> = (0..1_500_000u32)
+        .map(|number| {
+            let hash = KeyHash::of(format!("{number}").as_bytes());
+            (hash.partition(), hash.tag(), number)
+        })
+        .collect();
+    placed.sort_unstable();
+    let pair = placed
+        .windows(2)
+        .find(|pair| (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1))
+        .expect("so many keys collide somewhere");
+    pair.iter().map(|key| format!("{}", key.2)).collect()
+}
+
 #[test]
-fn records_of_one_tag_can_be_walked_while_they_change() {
-    // Two keys that share partition and tag, found by search over 2^28 cases is too much:
-    // one key and the walk's order are what counts here.
-    let keys = owned_keys(2000);
-    let mut cache = small_cache(4 * MIB, true, true);
+fn keys_of_one_tag_are_told_apart_and_walked_while_they_change() {
+    let keys = colliding_keys();
+    let mut cache = Cache::new(CacheSettings {
+        limit_bytes: 2 * MIB,
+        worker: 0,
+        workers: 1,
+        evict: true,
+        disk: true,
+    });
     for key in &keys {
-        put(&mut cache, key, Value::Small(b"v"), dirty(1)).expect("room");
+        let value = Value::Small(key.as_bytes());
+        put(&mut cache, key, value, dirty(1)).expect("room");
     }
+    assert_eq!(cache.items(), 2);
     for key in &keys {
-        let hash = KeyHash::of(key.as_bytes());
-        let mut after = None;
-        let mut met = 0;
-        while let Some(place) = cache.find_tag(hash.partition(), hash.tag(), after) {
-            met += usize::from(cache.view(place).key == key.as_bytes());
-            cache.set_disk(place, DiskState::Submitted, false);
-            after = Some(place);
-        }
-        assert_eq!(met, 1);
-        let first = cache
-            .find_tag(hash.partition(), hash.tag(), None)
-            .expect("it is there");
-        cache.remove(first);
-        assert_eq!(
-            cache.find_tag(hash.partition(), hash.tag(), Some(first)),
-            None
-        );
+        let place = find(&cache, key).expect("it was stored");
+        assert_eq!(cache.view(place).value_slice(), key.as_bytes());
     }
+    let hash = KeyHash::of(keys[0].as_bytes());
+    let (partition, tag) = (hash.partition(), hash.tag());
+    let mut met = Vec::new();
+    let mut after = None;
+    while let Some(place) = cache.find_tag(partition, tag, after) {
+        met.push(String::from_utf8_lossy(cache.view(place).key).into_owned());
+        cache.set_disk(place, DiskState::Submitted, false);
+        after = Some(place);
+    }
+    assert_eq!(met, keys);
+
+    let first = cache
+        .find_tag(partition, tag, None)
+        .expect("both are there");
+    cache.remove(first);
+    let second = cache
+        .find_tag(partition, tag, Some(first))
+        .expect("one is left");
+    assert_eq!(cache.view(second).key, keys[1].as_bytes());
+    assert_eq!(find(&cache, &keys[0]), None);
+    cache.remove(second);
+    assert_eq!(cache.find_tag(partition, tag, None), None);
     assert_eq!((cache.items(), cache.dirty_bytes()), (0, 0));
+    cache.audit();
 }
 
 #[test]

@@ -461,18 +461,8 @@ impl Shard {
             value: Value::Small(&[]),
         });
         if buried.is_err() {
-            // No room even for a tombstone: the record itself becomes one, value and all.
-            let fields = Fields {
-                tombstone: true,
-                disk: DiskState::Queued,
-                on_disk,
-                ..old
-            };
-            let kept = self.cache.update(place, fields);
-            assert!(
-                kept.is_ok(),
-                "marking a record as a tombstone takes no room"
-            );
+            self.cache.entomb(place, version);
+            self.cache.set_disk(place, DiskState::Queued, on_disk);
         }
         if old.disk != DiskState::Queued {
             self.note_dirty(now, hash, 0);

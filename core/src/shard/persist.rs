@@ -430,7 +430,7 @@ impl Persist {
         trouble.reopening = false;
         let wait_ms = RETRY_MS_MIN << trouble.tries.min(8);
         trouble.retry_at = now.plus_millis(wait_ms.min(RETRY_MS_MAX));
-        trouble.reopen = error != DiskError::Full || trouble.tries % FULL_TRIES_MAX == 0;
+        trouble.reopen = error != DiskError::Full || trouble.tries.is_multiple_of(FULL_TRIES_MAX);
         first.then(|| trouble_notice(error))
     }
 

@@ -287,7 +287,7 @@ impl Shard {
     pub(super) fn note_stale(&mut self, partition: u16) {
         self.cache.note_stale_tag(partition);
         let state = self.cache.partition(partition);
-        let bearable = STALE_TAGS_MIN.max(state.disk_only as u32 / STALE_SHARE);
+        let bearable = STALE_TAGS_MIN.max(state.disk_only / STALE_SHARE);
         if state.known && state.stale_tags > bearable {
             self.preload.stale.insert(partition);
         }

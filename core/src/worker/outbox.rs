@@ -18,6 +18,7 @@ pub(super) struct Outbox {
     credit: Vec<u32>,
     /// Workers to which no more requests may go.
     exhausted: usize,
+    #[expect(clippy::vec_box, reason = "parcels travel in their boxes")]
     spare: Vec<Box<Parcel>>,
     dirty: bool,
 }
