@@ -62,8 +62,8 @@ fn pymemcache_with_little_memory() {
 }
 
 /// Checks of `memccapable` that memcached 1.6.45 does not pass either: both send
-/// DELETE_LINE and want an error for it, as it was until 1.6.38. Since 1.6.40 memcached ignores
-/// what follows the key.
+/// `delete a b c d e` and want an error for it, as it was until 1.6.38. Since 1.6.40 memcached
+/// ignores what follows the key.
 const FAILED_BY_MEMCACHED_TOO: &[&str] = &["delete", "delete noreply"];
 
 #[test]

@@ -183,6 +183,7 @@ impl Echo {
                 conn,
                 listener,
                 open,
+                ..
             } => {
                 let earlier = self.connections.insert(conn, Connection::default());
                 assert!(earlier.is_none(), "a new id");
