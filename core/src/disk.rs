@@ -127,10 +127,12 @@ pub enum Request {
     Load(Load),
     /// Read a stretch of one partition, in key order.
     Scan(Scan),
-    /// Rewrite the files of one partition, so that deleted records give their room back.
+    /// Rewrite the files of some partitions, so that deleted records give their room back.
     Compact {
-        /// The partition.
-        partition: u16,
+        /// The first partition.
+        first: u16,
+        /// The last partition.
+        last: u16,
     },
     /// Say how full the disk is.
     Measure,
@@ -289,10 +291,7 @@ pub enum Completion {
         result: Result<bool, DiskError>,
     },
     /// Answers [`Request::Compact`].
-    Compacted {
-        /// The partition.
-        partition: u16,
-    },
+    Compacted,
     /// Answers [`Request::Measure`].
     Measured {
         /// How full the disk is.
@@ -337,8 +336,8 @@ pub trait Disk: Send + Sync {
     /// When the database can't be read.
     fn scan(&self, scan: &mut Scan) -> Result<bool, DiskError>;
 
-    /// Rewrites the files that hold `partition`.
-    fn compact(&self, partition: u16);
+    /// Rewrites the files that hold the partitions from `first` to `last`.
+    fn compact(&self, first: u16, last: u16);
 
     /// Says how full the disk is.
     ///
@@ -381,9 +380,9 @@ pub fn perform(disk: &dyn Disk, worker: WorkerId, request: Request) -> Completio
             let result = disk.scan(&mut scan);
             Completion::Scanned { scan, result }
         }
-        Request::Compact { partition } => {
-            disk.compact(partition);
-            Completion::Compacted { partition }
+        Request::Compact { first, last } => {
+            disk.compact(first, last);
+            Completion::Compacted
         }
         Request::Measure => Completion::Measured {
             result: disk.usage(),

@@ -63,8 +63,8 @@ pub enum Message {
     Disk {
         /// The figures.
         usage: Usage,
-        /// Over its limit: evict from disk, or refuse writes.
-        full: bool,
+        /// By how much it is over its limit, in bytes: evict from disk, or refuse writes.
+        over_bytes: u64,
     },
 }
 

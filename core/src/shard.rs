@@ -34,6 +34,8 @@ use waits::Waits;
 const SWEEP_INTERVAL_MS: u64 = 100;
 /// Segments that one sweep looks at, at least.
 const SWEEP_SEGMENTS_MIN: usize = 8;
+/// Longest delay of an acknowledgement while the disk lags, in milliseconds.
+const HOLD_MS_MAX: u64 = 200;
 /// About what a segment of the memory tier takes, in bytes.
 const SEGMENT_BYTES: usize = 128 * 1024;
 /// Within how many milliseconds every segment is looked at once.
@@ -66,6 +68,14 @@ struct Met {
     token_sent: bool,
 }
 
+/// An answer that is held back because the disk lags.
+struct Held {
+    token: Option<Token>,
+    outcome: Outcome<'static>,
+    /// It is given then in any case.
+    until: Time,
+}
+
 /// What a command did.
 enum Applied {
     Met(Met),
@@ -83,7 +93,7 @@ pub(crate) struct Shard {
     flushed: u64,
     waits: Waits,
     /// Answers of writes that wait for the disk to come nearer.
-    held: VecDeque<(Option<Token>, Outcome<'static>)>,
+    held: VecDeque<Held>,
     persist: Option<Persist>,
     preload: Preload,
     /// Loads whose items found no room in memory.
@@ -199,8 +209,11 @@ impl Shard {
             && persist.pressure(now, self.cache.dirty_bytes()) != Pressure::None
             && !matches!(outcome, Outcome::Item(_))
         {
-            let outcome = plain(&outcome);
-            self.held.push_back((token, outcome));
+            self.held.push_back(Held {
+                token,
+                outcome: plain(&outcome),
+                until: now.time.plus_millis(HOLD_MS_MAX),
+            });
             return Execution::Deferred;
         }
         Execution::Done(outcome)
@@ -258,7 +271,7 @@ impl Shard {
             }
             Completion::Loaded { load, result } => self.handle_loaded(now, load, result, sink),
             Completion::Scanned { scan, result } => self.handle_scanned(now, scan, result, sink),
-            Completion::Compacted { .. } => self.handle_compacted(),
+            Completion::Compacted => self.handle_compacted(now),
             Completion::Measured { .. } => {
                 unreachable!("a worker measures the disk, not its shard")
             }
@@ -289,6 +302,9 @@ impl Shard {
         if let Some(at) = self.waits.next_deadline() {
             deadline = deadline.min(at);
         }
+        if let Some(held) = self.held.front() {
+            deadline = deadline.min(held.until);
+        }
         deadline
     }
 
@@ -310,6 +326,9 @@ impl Shard {
         if pressure == Pressure::None {
             self.release_held(sink);
         }
+        while let Some(held) = self.held.pop_front_if(|held| held.until <= now.time) {
+            sink.answer(held.token, held.outcome);
+        }
         while pressure != Pressure::Hard
             && let Some(slot) = self.waits.next_stalled()
         {
@@ -321,8 +340,8 @@ impl Shard {
     /// Answers everything that was held back. Also called when a batch has been written: the
     /// delay of an acknowledgement is at most until then.
     fn release_held(&mut self, sink: &mut impl Sink) {
-        for (token, outcome) in self.held.drain(..) {
-            sink.answer(token, outcome);
+        for held in self.held.drain(..) {
+            sink.answer(held.token, held.outcome);
         }
     }
 
@@ -406,8 +425,9 @@ impl Shard {
     }
 
     /// Takes note of how full the disk is.
-    pub(crate) fn handle_usage(&mut self, usage: Usage, full: bool) {
-        self.disk_full = full;
+    pub(crate) fn handle_usage(&mut self, usage: Usage, over_bytes: u64) {
+        self.disk_full = over_bytes > 0;
+        self.evicting.note_usage(usage, over_bytes);
         self.figures.disk_bytes = usage.database_bytes;
         self.figures.disk_free_bytes = usage.free_bytes;
     }

@@ -299,7 +299,7 @@ impl Worker {
         if let Completion::Measured { result } = completion {
             self.measuring = false;
             if let Ok(usage) = result {
-                self.handle_measured(now, usage, actions);
+                self.handle_measured(usage, actions);
             }
             return;
         }
@@ -312,28 +312,29 @@ impl Worker {
     }
 
     /// Worker 0 has measured the disk: tells all workers, and whether it is full.
-    fn handle_measured(&mut self, now: Now, usage: Usage, actions: &mut Actions) {
+    fn handle_measured(&mut self, usage: Usage, actions: &mut Actions) {
         let Some(disk) = &self.settings.disk else {
             return;
         };
         let reserve = usage.total_bytes / 100 * u64::from(disk.reserve_percent);
-        let over = disk
-            .disk_bytes_max
-            .is_some_and(|bytes_max| usage.database_bytes > bytes_max);
-        let full = over || usage.free_bytes < reserve;
+        let over_limit = disk.disk_bytes_max.map_or(0, |bytes_max| {
+            usage.database_bytes.saturating_sub(bytes_max)
+        });
+        let over_bytes = over_limit.max(reserve.saturating_sub(usage.free_bytes));
         for worker in 1..self.settings.workers {
-            let message = Message::Disk { usage, full };
+            let message = Message::Disk { usage, over_bytes };
             actions.messages.push((WorkerId(worker), message));
         }
-        self.note_usage(now, usage, full, actions);
+        self.note_usage(usage, over_bytes, actions);
     }
 
-    fn note_usage(&mut self, _now: Now, usage: Usage, full: bool, actions: &mut Actions) {
+    fn note_usage(&mut self, usage: Usage, over_bytes: u64, actions: &mut Actions) {
+        let full = over_bytes > 0;
         if self.id == WorkerId(0) && full != self.shard.is_disk_full() {
             actions.notices.push(full_notice(full, &usage));
         }
         self.usage = Some(usage);
-        self.shard.handle_usage(usage, full);
+        self.shard.handle_usage(usage, over_bytes);
     }
 
     fn handle_message(
@@ -357,7 +358,7 @@ impl Worker {
                 urgent,
             } => self.handle_budget_wanted(from, bytes, limit_bytes, urgent, actions),
             Message::BudgetGiven { bytes, asked } => self.handle_budget_given(bytes, asked),
-            Message::Disk { usage, full } => self.note_usage(now, usage, full, actions),
+            Message::Disk { usage, over_bytes } => self.note_usage(usage, over_bytes, actions),
         }
     }
 

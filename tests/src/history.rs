@@ -90,6 +90,9 @@ impl History {
         let fits = (empty && found.is_none()) || allowed.iter().any(|change| change.state == found);
         if !fits {
             let states: Vec<State> = allowed.iter().map(|change| change.state).collect();
+            let safe_for = safe
+                .and_then(|at| changes[at].acknowledged)
+                .map_or(0, |at| watermark.saturating_duration_since(at).as_millis());
             let older = changes[..from].iter().any(|change| change.state == found);
             let what = match found {
                 None => "acknowledged, safe and gone",
@@ -97,7 +100,7 @@ impl History {
                 Some(_) => "a state that was never written",
             };
             return Err(format!(
-                "{key}: {what}: found {found:?}, allowed {states:?}"
+                "{key}: {what}: found {found:?}, allowed {states:?}, safe for {safe_for} ms"
             ));
         }
         *changes = vec![Change {

@@ -16,6 +16,8 @@ use zufar_tests::program::repository;
 const CORE_BRINGS: &[&str] = &[
     "base64",
     "bytes",
+    "itoa",
+    "itoa",
     "memchr",
     "nom",
     "xxhash-rust",

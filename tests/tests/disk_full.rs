@@ -113,7 +113,7 @@ fn a_full_disk_refuses_writes_and_recovers_without_a_restart() {
         }
         longest
     });
-    client.set_patience(Duration::from_secs(120));
+    client.set_patience(PATIENCE);
     let (refused, answer, waited) = store_until_refused(&mut client, BEFORE);
     assert!(answer.starts_with("SERVER_ERROR "), "{answer}");
     assert!(

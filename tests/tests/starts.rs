@@ -353,12 +353,21 @@ fn memcached_s_own_command_line_is_enough() {
     assert!(!pidfile.exists(), "the pid file is left");
 }
 
+/// The line may come a moment after the first answer.
+fn await_ready_line(node: &Node) {
+    wait_for("the ready line", PATIENCE, || {
+        let log = node.log();
+        (log.contains("ready") && log.ends_with('\n')).then_some(())
+    });
+}
+
 #[test]
 fn one_ready_line_where_there_is_no_terminal() {
     if Program::is_stand_in() {
         return;
     }
     let node = Node::options().start();
+    await_ready_line(&node);
     let log = node.log();
     let ready: Vec<&str> = log.lines().filter(|line| line.contains("ready")).collect();
     assert_eq!(ready.len(), 1, "{log}");
@@ -371,8 +380,8 @@ fn the_log_is_json_if_so_told() {
         return;
     }
     let node = Node::options().flags(["--log-format", "json"]).start();
+    await_ready_line(&node);
     let log = node.log();
-    assert!(!log.is_empty());
     for line in log.lines() {
         let parsed: Result<serde_json::Value, _> = serde_json::from_str(line);
         assert!(parsed.is_ok_and(|value| value.is_object()), "{line}");

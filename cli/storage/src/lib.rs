@@ -341,8 +341,9 @@ impl Storage {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn compact_families(&self, database: &Database, partition: u16, families: &[&str]) {
-        let (start, end) = layout::partition_bounds(partition);
+    fn compact_families(&self, database: &Database, first: u16, last: u16, families: &[&str]) {
+        let (start, _) = layout::partition_bounds(first);
+        let (_, end) = layout::partition_bounds(last);
         let mut options = CompactOptions::default();
         // Automatic compaction goes on meanwhile, or writes would stall behind this.
         options.set_exclusive_manual_compaction(false);
@@ -436,17 +437,17 @@ impl Disk for Storage {
         reading::scan(database, &self.shared, scan)
     }
 
-    fn compact(&self, partition: u16) {
+    fn compact(&self, first: u16, last: u16) {
         let state = self.state();
         let Ok(database) = state.database() else {
             return;
         };
-        self.compact_families(database, partition, &[ITEMS]);
+        self.compact_families(database, first, last, &[ITEMS]);
         if database.has_apart() {
             let buried = lock(&self.writer).bury(database, &self.shared);
             // A writer meets the same error before long, and answers it.
             if buried.is_ok() {
-                self.compact_families(database, partition, &[ITEMS, LEDGER, CHUNKS]);
+                self.compact_families(database, first, last, &[ITEMS, LEDGER, CHUNKS]);
             }
         }
     }

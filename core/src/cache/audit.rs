@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::log::{Chain, Location, Queue, SEGMENT_BYTES, Sums};
 use super::record::Header;
+use super::room::Goal;
 use super::{Cache, CacheSettings, Fields, NewItem, NoRoom, Place};
 use crate::command::Value;
 use crate::hash::KeyHash;
@@ -159,6 +160,12 @@ impl Cache {
 }
 
 impl Cache {
+    /// Whether the reserve is whole, from which tables grow where no room is made for them. It is
+    /// not where the limit has been lowered to what must stay.
+    pub(super) fn has_reserve(&self) -> bool {
+        self.fits(&Goal::default())
+    }
+
     /// Whether more than scraps could still be evicted.
     pub(super) fn has_evictable(&self) -> bool {
         self.find_gain().is_some()

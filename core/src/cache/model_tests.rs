@@ -429,6 +429,7 @@ fn run(steps: &[Step], evict: bool, disk: bool) {
     let mut model = Model::new(evict, disk);
     for step in steps {
         let within = model.cache.used_bytes() <= model.cache.limit_bytes();
+        let within = within && model.cache.has_reserve();
         let moved = model.cache.figures().moved_bytes;
         model.apply(step);
         let moved = model.cache.figures().moved_bytes - moved;

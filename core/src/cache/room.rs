@@ -194,7 +194,7 @@ impl Cache {
     }
 
     /// Whether there is room, with the reserve for moving records untouched.
-    fn fits(&self, goal: &Goal) -> bool {
+    pub(super) fn fits(&self, goal: &Goal) -> bool {
         let committed = self.used_bytes() - self.log.spare_bytes();
         let committed = committed.saturating_add(self.additional_bytes(goal));
         let Some(free) = self.settings.limit_bytes.checked_sub(committed) else {

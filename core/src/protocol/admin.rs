@@ -16,6 +16,8 @@ use super::token::{Tokens, ends_in_noreply, token};
 
 type Parsed<'a> = Result<Request<'a>, Refusal<'a>>;
 
+/// memcached takes nothing shorter for a line.
+const COMMAND_BYTES_MIN: usize = 2;
 const VERBOSITY_MAX: u32 = 2;
 const MEMLIMIT_MIB_MIN: u32 = 8;
 const MEMLIMIT_MIB_MAX: u32 = 1_000_000_000;
@@ -27,6 +29,9 @@ const RELATIVE_DELAY_S_MAX: u32 = 60 * 60 * 24 * 30;
 /// Reads what is no key command: `line` from its first token on, which may have spaces before.
 pub(super) fn command<'a>(line: &'a [u8], now: Now, limits: &ParseLimits) -> Parsed<'a> {
     let (rest, word) = token(line).map_err(|_| ErrorLine::BadFormat)?;
+    if line.len() < COMMAND_BYTES_MIN {
+        return Err(ErrorLine::BadFormat.into());
+    }
     let noreply = ends_in_noreply(rest);
     let read = match word {
         b"flush_all" => flush_all(rest, noreply, now, limits),

@@ -1,14 +1,15 @@
-//! Eviction from disk: what goes when the disk is at its limit.
+//! Eviction from disk: what goes when the disk is over its limit.
 //!
-//! Decides which records go: partition by partition, the coldest quarter of those that are not
-//! in memory, by the last access that the disk knows of. Refuses to know how the limit is
-//! measured and who decides that it is reached.
+//! Decides which records go: partition by partition, the coldest of those that are not in
+//! memory, by the last access that the disk knows of, until the excess is made good. Then the
+//! partitions are compacted together, and the disk is measured again. Refuses to know how the
+//! limit is measured.
 
 use alloc::vec::Vec;
 
 use crate::cache::{DiskState, Fields, NewItem};
 use crate::command::Value;
-use crate::disk::{DiskError, Request, Scan};
+use crate::disk::{DiskError, HEAD_BYTES, Request, Scan, Usage};
 use crate::hash::{KeyHash, PARTITIONS};
 use crate::settings::WhenFull;
 use crate::time::{Now, Time};
@@ -17,21 +18,33 @@ use super::{Shard, Sink};
 
 /// Records of one partition that are compared with each other at most.
 const CANDIDATES_MAX: u32 = 4096;
-/// How long after an eviction its partition is compacted, in milliseconds.
-const COMPACT_AFTER_MS: u64 = 500;
-/// One in so many of the candidates goes.
-const EVICTED_SHARE: usize = 4;
+/// The least and the greatest share of them that goes at once: one in so many.
+const SHARE_MIN: u64 = 64;
+const SHARE_MAX: u64 = 4;
+/// How long after an eviction the partitions are compacted, in milliseconds: not before the
+/// deletions have been written.
+const COMPACT_AFTER_MS: u64 = 300;
+/// How long after that the disk has been measured again, in milliseconds.
+const MEASURED_AFTER_MS: u64 = 2_500;
+/// The pause after a round that has found nothing to evict, in milliseconds.
+const NOTHING_FOUND_MS: u64 = 10_000;
 
 /// Where eviction from disk is.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     /// Partitions of this shard that have been looked at.
     turn: usize,
+    database_bytes: u64,
+    over_bytes: u64,
     scanning: bool,
     compacting: bool,
-    /// A partition whose evicted records are to be compacted away, and when: not before their
-    /// deletion has been written.
-    compact: Option<(u16, Time)>,
+    /// The partitions that this round has evicted from, first and last.
+    touched: Option<(u16, u16)>,
+    /// What this round has evicted, in bytes, and the partitions that it has looked at.
+    freed_bytes: u64,
+    looked_at: usize,
+    /// Nothing is done before then.
+    pause_until: Time,
     spare: Scan,
     victims: Vec<(u32, u32)>,
 }
@@ -40,38 +53,70 @@ impl Progress {
     pub(super) fn is_scanning(&self) -> bool {
         self.scanning
     }
+
+    pub(super) fn note_usage(&mut self, usage: Usage, over_bytes: u64) {
+        self.database_bytes = usage.database_bytes;
+        self.over_bytes = over_bytes;
+    }
+
+    /// How many of `candidates` go, for the excess to be made good in one round.
+    fn share(&self, candidates: usize) -> usize {
+        let database_bytes = self.database_bytes.max(1);
+        let least = candidates as u64 / SHARE_MIN;
+        let most = (candidates as u64).div_ceil(SHARE_MAX);
+        let wanted = u128::from(self.over_bytes) * candidates as u128 / u128::from(database_bytes);
+        let wanted = u64::try_from(wanted).unwrap_or(u64::MAX).saturating_add(1);
+        wanted.clamp(least.min(most), most) as usize
+    }
 }
 
 impl Shard {
-    /// Looks at one more partition while the disk is over its limit. One at a time, and only
+    /// Goes on evicting while the disk is over its limit. One partition at a time, and only
     /// while no other scan is under way, so that the disk has room for what matters more.
     pub(super) fn drive_disk_evict(&mut self, now: Now, sink: &mut impl Sink) {
         let evicts = self
             .persist
             .as_ref()
             .is_some_and(|persist| persist.settings.when_full == WhenFull::Evict);
-        if let Some((partition, at)) = self.evicting.compact
-            && now.time >= at
-            && !self.evicting.compacting
-        {
-            self.evicting.compact = None;
-            self.evicting.compacting = true;
-            sink.disk(Request::Compact { partition });
-        }
-        if !self.disk_full || !evicts || !self.is_warm() || self.evicting.compact.is_some() {
+        let busy = self.evicting.scanning || self.evicting.compacting || self.preload.is_scanning();
+        if !evicts || busy || now.time < self.evicting.pause_until || !self.is_warm() {
             return;
         }
-        if self.evicting.scanning
-            || self.evicting.compacting
-            || self.is_scanning()
-            || self.pressure(now) != super::Pressure::None
-        {
+        if self.ends_round() {
+            if let Some((first, last)) = self.evicting.touched.take() {
+                self.evicting.compacting = true;
+                sink.disk(Request::Compact { first, last });
+            } else {
+                self.evicting.pause_until = now.time.plus_millis(NOTHING_FOUND_MS);
+            }
+            self.evicting.freed_bytes = 0;
+            self.evicting.looked_at = 0;
             return;
         }
+        if self.disk_full {
+            self.look_at_next(sink);
+        }
+    }
+
+    /// Whether this round has evicted enough, or has looked at everything.
+    fn ends_round(&self) -> bool {
+        let excess = self.evicting.over_bytes / u64::from(self.settings.workers);
+        let some = self.evicting.touched.is_some();
+        let enough = some && (self.evicting.freed_bytes > excess || !self.disk_full);
+        enough || self.evicting.looked_at >= self.own_partitions()
+    }
+
+    fn own_partitions(&self) -> usize {
         let workers = usize::from(self.settings.workers);
-        let own = (PARTITIONS - usize::from(self.worker.0)).div_ceil(workers);
-        let partition = (self.evicting.turn % own) * workers + usize::from(self.worker.0);
+        (PARTITIONS - usize::from(self.worker.0)).div_ceil(workers)
+    }
+
+    fn look_at_next(&mut self, sink: &mut impl Sink) {
+        let turn = self.evicting.turn % self.own_partitions();
+        let workers = usize::from(self.settings.workers);
+        let partition = turn * workers + usize::from(self.worker.0);
         self.evicting.turn += 1;
+        self.evicting.looked_at += 1;
         let mut scan = core::mem::take(&mut self.evicting.spare);
         scan.partition = partition as u16;
         scan.after.clear();
@@ -89,12 +134,21 @@ impl Shard {
         now: Now,
         scan: Scan,
         result: Result<bool, DiskError>,
+        sink: &mut impl Sink,
     ) {
         self.evicting.scanning = false;
-        if result.is_err() {
-            self.evicting.spare = scan;
-            return;
+        if result.is_ok() {
+            self.evict_coldest(now, &scan);
         }
+        self.evicting.spare = scan;
+        if self.ends_round() {
+            self.evicting.pause_until = now.time.plus_millis(COMPACT_AFTER_MS);
+        } else if self.pressure(now) == super::Pressure::None {
+            self.drive_disk_evict(now, sink);
+        }
+    }
+
+    fn evict_coldest(&mut self, now: Now, scan: &Scan) {
         let mut victims = core::mem::take(&mut self.evicting.victims);
         victims.clear();
         for (index, record) in scan.records.iter().enumerate() {
@@ -105,18 +159,20 @@ impl Shard {
             }
         }
         victims.sort_unstable();
-        let count = victims.len().div_ceil(EVICTED_SHARE);
+        let count = self.evicting.share(victims.len()).min(victims.len());
         for (_, index) in &victims[..count] {
             let record = &scan.records[*index as usize];
-            self.evict_from_disk(now, record.key.of(&scan.buffer));
+            let key = record.key.of(&scan.buffer);
+            self.evict_from_disk(now, key);
+            let bytes = key.len() + HEAD_BYTES + record.head.value_bytes as usize;
+            self.evicting.freed_bytes += bytes as u64;
         }
-        victims.clear();
-        self.evicting.victims = victims;
         if count > 0 {
-            let at = now.time.plus_millis(COMPACT_AFTER_MS);
-            self.evicting.compact = Some((scan.partition, at));
+            let partition = scan.partition;
+            let (first, last) = self.evicting.touched.unwrap_or((partition, partition));
+            self.evicting.touched = Some((first.min(partition), last.max(partition)));
         }
-        self.evicting.spare = scan;
+        self.evicting.victims = victims;
     }
 
     /// Buries one record that is only on disk.
@@ -146,11 +202,8 @@ impl Shard {
         }
     }
 
-    pub(super) fn handle_compacted(&mut self) {
+    pub(super) fn handle_compacted(&mut self, now: Now) {
         self.evicting.compacting = false;
-    }
-
-    fn is_scanning(&self) -> bool {
-        self.preload.is_scanning()
+        self.evicting.pause_until = now.time.plus_millis(MEASURED_AFTER_MS);
     }
 }

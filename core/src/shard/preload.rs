@@ -300,6 +300,9 @@ impl Shard {
 
     fn note_warm(&mut self, sink: &mut impl Sink) {
         let items = self.cache.items();
+        if self.figures.recovered_items == 0 {
+            return;
+        }
         sink.notice(Notice {
             severity: Severity::Info,
             event: "warm",
@@ -350,7 +353,7 @@ impl Shard {
         sink: &mut impl Sink,
     ) {
         if self.evicting.is_scanning() {
-            self.handle_evict_scanned(now, scan, result);
+            self.handle_evict_scanned(now, scan, result, sink);
             return;
         }
         let partition = scan.partition;
@@ -385,12 +388,16 @@ impl Shard {
     fn take_scanned(&mut self, now: Now, record: &Scanned, buffer: &[u8]) {
         let key = record.key.of(buffer);
         let hash = KeyHash::of(key);
-        if record.head.is_dead(now.unix_s(), self.flushed) || self.cache.find(hash, key).is_some() {
+        if record.head.is_dead(now.unix_s(), self.flushed) {
             return;
         }
-        self.figures.recovered_items += u64::from(!self.is_warm());
-        self.figures.recovered_bytes +=
-            u64::from(record.head.value_bytes) * u64::from(!self.is_warm());
+        if !self.is_warm() {
+            self.figures.recovered_items += 1;
+            self.figures.recovered_bytes += u64::from(record.head.value_bytes);
+        }
+        if self.cache.find(hash, key).is_some() {
+            return;
+        }
         let removed = self
             .cache
             .tag_removed_during_scan(hash.partition(), hash.tag());

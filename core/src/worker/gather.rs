@@ -296,7 +296,10 @@ impl Worker {
     ) -> Flow {
         let is_barrier = matches!(
             request,
-            Request::FlushAll { .. } | Request::CacheMemlimit { .. } | Request::Shutdown { .. }
+            Request::FlushAll { .. }
+                | Request::CacheMemlimit { .. }
+                | Request::Shutdown { .. }
+                | Request::Stats(_)
         );
         if is_barrier && self.must_drain(conn) {
             return Flow::Wait;

@@ -86,11 +86,7 @@ impl Worker {
         let stuck = blocked && !session.finishing;
         if stuck != session.paused {
             session.paused = stuck;
-            if stuck {
-                actions.pause.push(conn);
-            } else {
-                actions.resume.push(conn);
-            }
+            note_paused(actions, conn, stuck);
         }
         if session.finished && !stuck {
             session.finish();
@@ -639,5 +635,19 @@ impl Worker {
         };
         self.shard
             .execute(now, None, hash, key, operation, &mut router);
+    }
+}
+
+/// Has the driver pause or resume a connection; a pause and a resume within one turn cancel
+/// each other out.
+fn note_paused(actions: &mut Actions, conn: ConnId, paused: bool) {
+    let (same, opposite) = if paused {
+        (&mut actions.pause, &mut actions.resume)
+    } else {
+        (&mut actions.resume, &mut actions.pause)
+    };
+    match opposite.iter().position(|other| *other == conn) {
+        Some(at) => drop(opposite.swap_remove(at)),
+        None => same.push(conn),
     }
 }

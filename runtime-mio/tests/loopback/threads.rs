@@ -12,6 +12,7 @@ use zufar_core::disk::{
 };
 use zufar_core::id::{Ticket, WorkerId};
 use zufar_core::machine::{Actions, Event};
+use zufar_core::message::Message;
 use zufar_core::time::{Now, Time};
 
 use super::harness::{Entry, Log, On, Script, Setup, in_child, ping, run_in_child};
@@ -147,6 +148,58 @@ fn deadlines_come_without_any_other_event() {
 }
 
 #[test]
+fn messages_keep_their_order_between_two_workers() {
+    const EACH: u64 = 2000;
+    const WORKERS: u16 = 3;
+    let log = Arc::<Log>::default();
+    let heard = Arc::clone(&log);
+    let server = Setup {
+        workers: WORKERS,
+        log,
+        ..Setup::default()
+    }
+    .serve(move |_| {
+        let log = Arc::clone(&heard);
+        let mut next = BTreeMap::<WorkerId, u64>::new();
+        On(
+            move |me: WorkerId, _, event: &Event<'_>, actions: &mut Actions| match event {
+                // Two workers start talking, to all, themselves included.
+                Event::Received { .. } => {
+                    for bytes in 0..EACH {
+                        for worker in 0..WORKERS {
+                            let message = Message::BudgetGiven { bytes, asked: true };
+                            actions.messages.push((WorkerId(worker), message));
+                        }
+                    }
+                }
+                Event::Message {
+                    from,
+                    message: Message::BudgetGiven { bytes, .. },
+                } => {
+                    let next = next.entry(*from).or_default();
+                    assert_eq!(*bytes, *next, "{from:?} to {me:?}");
+                    *next += 1;
+                    if *next == EACH {
+                        log.say(me, format!("all from {}", from.0));
+                    }
+                }
+                _ => {}
+            },
+        )
+    });
+    let mut streams = [server.connect(), server.connect()];
+    ping(&mut streams[0], b"go");
+    ping(&mut streams[1], b"go");
+    for to in 0..WORKERS {
+        for from in 0..2 {
+            let all = said(to, &format!("all from {from}"));
+            server.log.wait(1, |entry| *entry == all);
+        }
+    }
+    server.stop();
+}
+
+#[test]
 fn host_figures_come_when_wanted() {
     let server = Setup::default().serve(|_| {
         On(|_, _, event: &Event<'_>, actions: &mut Actions| {
@@ -251,7 +304,7 @@ impl Disk for FakeDisk {
         Ok(true)
     }
 
-    fn compact(&self, _: u16) {}
+    fn compact(&self, _: u16, _: u16) {}
 
     fn usage(&self) -> Result<Usage, DiskError> {
         Ok(Usage::default())

@@ -274,7 +274,7 @@ impl Disk for ModelDisk {
         })
     }
 
-    fn compact(&self, _partition: u16) {}
+    fn compact(&self, _first: u16, _last: u16) {}
 
     fn usage(&self) -> Result<Usage, DiskError> {
         self.with(|state| {

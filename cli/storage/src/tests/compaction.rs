@@ -31,12 +31,12 @@ fn items_below_the_flush_are_dropped_with_their_chunks() {
         .put(5, b"new-large", 22, &noise(2, 2 * MIB))
         .put(6, b"new", 23, b"v")
         .write(&storage);
-    storage.compact(5);
+    storage.compact(5, 5);
     assert_eq!(count(&storage, ITEMS), 5, "nothing has been flushed yet");
     Changes::default()
         .note(NOTE_FLUSHED, &20_u64.to_be_bytes())
         .write(&storage);
-    storage.compact(5);
+    storage.compact(5, 5);
     assert_eq!(load(&storage, 5, b"old"), Ok(None));
     assert_eq!(load(&storage, 5, b"old-large"), Ok(None));
     assert_eq!(value(&storage, 5, b"new"), b"v");
@@ -57,7 +57,7 @@ fn the_flush_holds_for_compaction_after_a_restart() {
     drop(storage);
     let storage = open(directory.path());
     assert_eq!(count(&storage, ITEMS), 1);
-    storage.compact(0);
+    storage.compact(0, 0);
     assert_eq!(count(&storage, ITEMS), 0);
 }
 
@@ -78,7 +78,7 @@ fn only_items_that_expired_a_while_ago_are_dropped() {
         .put_head(0, b"expiring", expiring(now + 3600), b"v")
         .put_head(0, b"lasting", expiring(0), b"v")
         .write(&storage);
-    storage.compact(0);
+    storage.compact(0, 0);
     assert_eq!(load(&storage, 0, b"long-expired"), Ok(None));
     assert_eq!(load(&storage, 0, b"long-expired-large"), Ok(None));
     for key in ["just-expired", "expiring", "lasting"] {
@@ -99,11 +99,11 @@ fn a_dead_large_item_that_is_written_anew_stays() {
         // As an automatic compaction does, with no writer at hand.
         let state = storage.state();
         let database = state.database().expect("open");
-        storage.compact_families(database, 0, &[ITEMS]);
+        storage.compact_families(database, 0, 0, &[ITEMS]);
     }
     let batch = Changes::default().put(0, b"k", 30, &noise(3, MIB));
     batch.write(&storage);
-    storage.compact(0);
+    storage.compact(0, 0);
     assert!(value(&storage, 0, b"k") == noise(3, MIB));
     assert_eq!((count(&storage, CHUNKS), count(&storage, LEDGER)), (1, 1));
 }
@@ -115,13 +115,13 @@ fn a_dropped_item_does_not_uncover_an_older_one() {
     Changes::default()
         .put(0, b"k", 1, b"oldest")
         .write(&storage);
-    storage.compact(0);
+    storage.compact(0, 0);
     let expired = expiring(unix_s() - 120);
     Changes::default()
         .put_head(0, b"k", expired, b"expired")
         .write(&storage);
     flush(&storage);
-    storage.compact(0);
+    storage.compact(0, 0);
     assert_eq!(load(&storage, 0, b"k"), Ok(None));
 }
 
@@ -137,7 +137,7 @@ fn compaction_gives_the_room_of_one_partition_back() {
             .write(&storage);
     }
     flush(&storage);
-    storage.compact(1);
+    storage.compact(1, 1);
     let before = storage.usage().expect("usage").database_bytes;
     let mut changes = Changes::default();
     for number in 0..64 {
@@ -145,7 +145,7 @@ fn compaction_gives_the_room_of_one_partition_back() {
     }
     changes.write(&storage);
     flush(&storage);
-    storage.compact(1);
+    storage.compact(1, 1);
     let after = storage.usage().expect("usage").database_bytes;
     assert!(
         after + 30 * (MIB as u64) < before,

@@ -249,7 +249,7 @@ fn damage_that_keeps_stopping_writes_is_set_aside_in_the_end() {
     let batch = Changes::default().put(0, b"k", 9000, b"v").0;
     for attempt in 1..=CORRUPTIONS_MAX {
         assert!(storage.set_aside().is_empty(), "attempt {attempt}");
-        storage.compact(0);
+        storage.compact(0, 0);
         // However many writes are waiting, this is one stop.
         for _ in 0..2 * CORRUPTIONS_MAX {
             assert_eq!(storage.write(WORKER, &batch), Err(DiskError::Failed));
@@ -258,7 +258,7 @@ fn damage_that_keeps_stopping_writes_is_set_aside_in_the_end() {
     }
     assert_eq!(storage.set_aside().len(), 1);
     assert_eq!(storage.write(WORKER, &batch), Ok(()));
-    storage.compact(0);
+    storage.compact(0, 0);
     assert_eq!(value(&storage, 0, b"k"), b"v");
     drop::<Storage>(storage);
     let (_, recovery, opened) = open_all(directory.path());

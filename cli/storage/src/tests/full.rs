@@ -152,7 +152,7 @@ fn drop_numbers(storage: &Storage, full: u64) {
         changes = changes.delete(0, &key).delete(1, &key);
     }
     changes.write(storage);
-    storage.compact(0);
+    storage.compact(0, 0);
     assert_eq!(load(storage, 0, &0_u64.to_be_bytes()), Ok(None));
 }
 

@@ -49,7 +49,7 @@ fn readers_and_writers_wait_for_a_reopen_and_never_fail() {
         }
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                storage.compact(0);
+                storage.compact(0, 0);
             }
         });
         for epoch in 1..=20 {
@@ -94,7 +94,7 @@ fn a_closed_storage_answers_failed_and_keeps_what_it_has() {
     assert_eq!(load(&storage, 0, b"k"), Err(DiskError::Failed));
     assert_eq!(storage.scan(&mut Scan::default()), Err(DiskError::Failed));
     assert_eq!(storage.reopen(storage.epoch()), Err(DiskError::Failed));
-    storage.compact(0);
+    storage.compact(0, 0);
     assert!(storage.usage().expect("usage").database_bytes > 0);
     drop(storage);
     let storage = open(directory.path());
