@@ -446,20 +446,7 @@ impl Shard {
             return;
         }
         let version = self.clock.next(now);
-        let head = Fields {
-            version,
-            cas: version,
-            tombstone: true,
-            on_disk,
-            disk: DiskState::Queued,
-            ..Fields::default()
-        };
-        let buried = self.cache.insert(NewItem {
-            hash,
-            key,
-            head,
-            value: Value::Small(&[]),
-        });
+        let buried = self.cache.insert(tombstone(hash, key, version));
         if buried.is_err() {
             self.cache.entomb(place, version);
             self.cache.set_disk(place, DiskState::Queued, on_disk);
@@ -482,6 +469,24 @@ impl Shard {
             let bytes = u32::try_from(value_bytes).unwrap_or(u32::MAX);
             persist.note_dirty(now.time, hash, bytes.saturating_add(CHANGE_BYTES));
         }
+    }
+}
+
+/// What stands for a deleted item until the disk has no record of its key.
+pub(super) fn tombstone(hash: KeyHash, key: &[u8], version: u64) -> NewItem<'_> {
+    let head = Fields {
+        version,
+        cas: version,
+        tombstone: true,
+        on_disk: true,
+        disk: DiskState::Queued,
+        ..Fields::default()
+    };
+    NewItem {
+        hash,
+        key,
+        head,
+        value: Value::Small(&[]),
     }
 }
 

@@ -7,13 +7,12 @@
 
 use alloc::vec::Vec;
 
-use crate::cache::{DiskState, Fields, NewItem};
-use crate::command::Value;
 use crate::disk::{DiskError, HEAD_BYTES, Request, Scan, Usage};
 use crate::hash::{KeyHash, PARTITIONS};
 use crate::settings::WhenFull;
 use crate::time::{Now, Time};
 
+use super::apply::tombstone;
 use super::{Shard, Sink};
 
 /// Records of one partition that are compared with each other at most.
@@ -179,20 +178,7 @@ impl Shard {
     fn evict_from_disk(&mut self, now: Now, key: &[u8]) {
         let hash = KeyHash::of(key);
         let version = self.clock.next(now);
-        let head = Fields {
-            version,
-            cas: version,
-            tombstone: true,
-            on_disk: true,
-            disk: DiskState::Queued,
-            ..Fields::default()
-        };
-        let buried = self.cache.insert(NewItem {
-            hash,
-            key,
-            head,
-            value: Value::Small(&[]),
-        });
+        let buried = self.cache.insert(tombstone(hash, key, version));
         if buried.is_ok() {
             self.figures.disk_evictions += 1;
             self.note_stale(hash.partition());

@@ -14,7 +14,8 @@ use crate::id::{ConnId, WorkerId};
 use crate::machine::{Actions, Listener};
 use crate::message::{Parcel, Token};
 use crate::protocol::{self, ErrorLine, KeyBuffer, Refusal, Request, Then};
-use crate::session::{Incoming, Keys, Step, Words};
+use crate::session::output::Buffers;
+use crate::session::{Incoming, Keys, Rendering, Session, Step, Words};
 use crate::shard::Execution;
 use crate::time::Now;
 
@@ -32,6 +33,14 @@ pub(super) enum Flow {
     Wait,
     /// Not without more bytes.
     Need,
+}
+
+/// An outcome that may be said at once, and what saying it needs.
+struct Said<'a> {
+    session: &'a mut Session,
+    rendering: &'a Rendering<'a>,
+    buffers: &'a mut Buffers,
+    outcome: Outcome<'a>,
 }
 
 impl Worker {
@@ -232,11 +241,7 @@ impl Worker {
     pub(super) fn with_session<T>(
         &mut self,
         conn: ConnId,
-        with: impl FnOnce(
-            &mut crate::session::Session,
-            &crate::session::Rendering<'_>,
-            &mut crate::session::output::Buffers,
-        ) -> T,
+        with: impl FnOnce(&mut Session, &Rendering<'_>, &mut Buffers) -> T,
     ) -> Option<T> {
         let links = &mut self.links;
         let rendering = Links::rendering(&links.settings, &links.parse_limits);
@@ -323,6 +328,33 @@ impl Worker {
         operation: &Operation<'_>,
         actions: &mut Actions,
     ) {
+        let place = (Words::Line, line);
+        self.perform_one(now, conn, key, operation, place, actions, |said| {
+            said.session.output.prepare(said.buffers);
+            let output = &mut said.session.output;
+            said.rendering
+                .render(request, &said.outcome, now.time, now, output);
+        });
+    }
+
+    /// Has one command of one key carried out by the worker that has the key. An answer that is
+    /// there at once and next in order goes to `say`; any other waits in a slot of this `place`:
+    /// its words, and what they need to know of the command.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the parts of one command, as they come"
+    )]
+    #[inline]
+    fn perform_one(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        key: &[u8],
+        operation: &Operation<'_>,
+        (words, context): (Words, &[u8]),
+        actions: &mut Actions,
+        say: impl FnOnce(Said<'_>),
+    ) {
         let hash = KeyHash::of(key);
         let target = self.worker_of(hash);
         let Some(session) = self.links.session(conn) else {
@@ -334,11 +366,9 @@ impl Worker {
             sequence: session.next_sequence(),
         };
         if target != self.id {
-            let buffers = &mut self.links.buffers;
-            let session = self.links.sessions[conn.slot as usize]
-                .as_mut()
-                .expect("it was there a moment ago");
-            session.reserve(Words::Line, line, now, buffers);
+            self.with_session(conn, |session, _, buffers| {
+                session.reserve(words, context, now, buffers);
+            });
             self.forward(target, token, hash, key, operation);
             return;
         }
@@ -357,16 +387,18 @@ impl Worker {
             .as_mut()
             .expect("executing a command closes no connection");
         match execution {
-            Execution::Done(outcome) if session.is_in_order() => {
-                session.output.prepare(buffers);
-                rendering.render(request, &outcome, now.time, now, &mut session.output);
-            }
+            Execution::Done(outcome) if session.is_in_order() => say(Said {
+                session,
+                rendering: &rendering,
+                buffers,
+                outcome,
+            }),
             Execution::Done(outcome) => {
-                let sequence = session.reserve(Words::Line, line, now, buffers);
+                let sequence = session.reserve(words, context, now, buffers);
                 session.complete(sequence, &outcome, now, &rendering, buffers);
             }
             Execution::Deferred => {
-                session.reserve(Words::Line, line, now, buffers);
+                session.reserve(words, context, now, buffers);
             }
         }
     }
@@ -395,61 +427,30 @@ impl Worker {
         let Some(session) = self.links.session(conn) else {
             return;
         };
-        let keys = session.keys;
-        let words = Words::Value {
-            with_cas: keys.with_cas,
-        };
+        let Keys {
+            with_cas, touch, ..
+        } = session.keys;
         let operation = Operation::Fetch(Fetch {
-            touch: keys.touch,
+            touch,
             ..Fetch::default()
         });
-        let hash = KeyHash::of(key);
-        let token = Token {
-            worker: self.id,
-            conn,
-            sequence: session.next_sequence(),
-        };
-        let target = self.worker_of(hash);
-        if target != self.id {
-            let links = &mut self.links;
-            let session = links.sessions[conn.slot as usize]
-                .as_mut()
-                .expect("it was there a moment ago");
-            session.reserve(words, key, now, &mut links.buffers);
-            self.forward(target, token, hash, key, &operation);
-            return;
-        }
-        let mut router = Router {
-            links: &mut self.links,
-            actions,
+        let place = (Words::Value { with_cas }, key);
+        self.perform_one(
             now,
-        };
-        let execution = self
-            .shard
-            .execute(now, Some(token), hash, key, &operation, &mut router);
-        let links = &mut self.links;
-        let rendering = Links::rendering(&links.settings, &links.parse_limits);
-        let buffers = &mut links.buffers;
-        let session = links.sessions[conn.slot as usize]
-            .as_mut()
-            .expect("executing a command closes no connection");
-        match execution {
-            Execution::Done(Outcome::Item(item)) if session.is_in_order() => {
-                session.output.prepare(buffers);
-                protocol::render_value(&mut session.output, key, keys.with_cas, &item);
-            }
-            Execution::Done(Outcome::Failed(failure)) if session.is_in_order() => {
-                session.note_key_failure(failure);
-            }
-            Execution::Done(_) if session.is_in_order() => {}
-            Execution::Done(outcome) => {
-                let sequence = session.reserve(words, key, now, buffers);
-                session.complete(sequence, &outcome, now, &rendering, buffers);
-            }
-            Execution::Deferred => {
-                session.reserve(words, key, now, buffers);
-            }
-        }
+            conn,
+            key,
+            &operation,
+            place,
+            actions,
+            |said| match said.outcome {
+                Outcome::Item(item) => {
+                    said.session.output.prepare(said.buffers);
+                    protocol::render_value(&mut said.session.output, key, with_cas, &item);
+                }
+                Outcome::Failed(failure) => said.session.note_key_failure(failure),
+                _ => {}
+            },
+        );
     }
 
     /// The worker whose shard has the key.
