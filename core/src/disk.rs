@@ -310,11 +310,13 @@ pub trait Disk: Send + Sync {
     /// Waits until all that has been written is on the device.
     ///
     /// # Errors
-    /// When it could not: whatever was not synced before may be gone, whoever wrote it. All
-    /// writes and syncs of this incarnation fail from then on, so that every worker learns of it.
+    /// When it could not: whatever was not synced before may be gone, whoever wrote it. So that
+    /// every worker learns of it, all writes and syncs of this incarnation fail from then on; or,
+    /// where the disk is merely full, a new incarnation begins without being reopened.
     fn sync(&self) -> Result<(), DiskError>;
 
-    /// Counts the times that the database has been opened by this process, from 1.
+    /// The incarnation: counts the times that what was written and not synced may have been lost,
+    /// by reopening or by a failed sync, from 1.
     fn epoch(&self) -> u64;
 
     /// Closes and opens the database if its incarnation is still `epoch`.

@@ -304,6 +304,13 @@ impl Storage {
         }
         if error.kind() == ErrorKind::Corruption {
             self.is_corrupt.store(true, Ordering::Relaxed);
+            return DiskError::Failed;
+        }
+        // Once stopped for want of room, RocksDB may name another cause. Reopening it now would
+        // fail, and take the reads along.
+        let room = usage::room(self.directory.path());
+        if room.is_ok_and(|(free_bytes, _)| free_bytes < ROOM_BYTES) {
+            return DiskError::Full;
         }
         DiskError::Failed
     }
@@ -389,8 +396,15 @@ impl Disk for Storage {
         self.refuse_after_lost_sync()?;
         let synced = database.db().flush_wal(true);
         synced.map_err(|error| {
-            self.has_lost_sync.store(true, Ordering::Release);
-            self.write_failure(&error)
+            let failure = self.write_failure(&error);
+            if failure == DiskError::Full {
+                // The database recovers in place; a new incarnation without reopening tells every
+                // worker to write again what it has not synced.
+                self.epoch.fetch_add(1, Ordering::Release);
+            } else {
+                self.has_lost_sync.store(true, Ordering::Release);
+            }
+            failure
         })
     }
 

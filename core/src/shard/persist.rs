@@ -31,8 +31,6 @@ const HOT_INTERVAL_MS: u64 = 60_000;
 /// Waits between attempts while the disk is failing, in milliseconds.
 const RETRY_MS_MIN: u64 = 100;
 const RETRY_MS_MAX: u64 = 2_000;
-/// Attempts on a full disk before the database is reopened, in case it has shut itself.
-const FULL_TRIES_MAX: u32 = 10;
 /// What an entry of the dirty list or of an unsynced batch counts against the dirty bound.
 const ENTRY_BYTES: usize = 32;
 
@@ -430,7 +428,8 @@ impl Persist {
         trouble.reopening = false;
         let wait_ms = RETRY_MS_MIN << trouble.tries.min(8);
         trouble.retry_at = now.plus_millis(wait_ms.min(RETRY_MS_MAX));
-        trouble.reopen = error != DiskError::Full || trouble.tries.is_multiple_of(FULL_TRIES_MAX);
+        // A full disk recovers in place, or says that it has failed.
+        trouble.reopen |= error != DiskError::Full;
         first.then(|| trouble_notice(error))
     }
 
@@ -631,9 +630,6 @@ impl Shard {
                 persist.requeue(&mut self.cache, |batch| batch.epoch.is_some());
                 if let Some(notice) = persist.note_trouble(now.time, error) {
                     sink.notice(notice);
-                }
-                if let Some(trouble) = &mut persist.trouble {
-                    trouble.reopen = true;
                 }
             }
         }
