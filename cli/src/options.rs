@@ -97,7 +97,8 @@ pub(crate) struct Options {
     #[arg(long, value_enum)]
     pub(crate) when_full: Option<WhenFull>,
 
-    /// Most memory that RocksDB takes on top; a bare number counts MiB [default: 128].
+    /// RocksDB's buffers and caches; with what its work takes for a while, up to twice as much
+    /// comes on top of the memory for items. A bare number counts MiB [default: 64].
     #[arg(long, value_name = "SIZE")]
     pub(crate) rocksdb_memory: Option<MebiSize>,
 

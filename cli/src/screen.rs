@@ -23,6 +23,12 @@ pub(crate) struct Announcement<'a> {
 }
 
 impl Announcement<'_> {
+    /// What comes on top of the memory for items: RocksDB's buffers and caches, and about as much
+    /// again while batches and compactions are under way and until the allocator gives it back.
+    const fn more_bytes(&self) -> u64 {
+        self.rocksdb_bytes * 2
+    }
+
     /// For a log.
     pub(crate) fn line(&self) -> String {
         let settings = self.settings;
@@ -30,7 +36,7 @@ impl Announcement<'_> {
             Some(disk) => format!(
                 "data in {}, up to {} more memory for RocksDB",
                 disk.data_dir,
-                show(self.rocksdb_bytes)
+                show(self.more_bytes())
             ),
             None => "no disk".to_owned(),
         };
@@ -66,7 +72,7 @@ impl Announcement<'_> {
         row("", format!("values up to {value}"));
         match &settings.disk {
             Some(disk) => {
-                let more = show(self.rocksdb_bytes);
+                let more = show(self.more_bytes());
                 row("", format!("up to {more} more for RocksDB"));
                 row("disk", disk.data_dir.clone());
                 row(

@@ -5,9 +5,10 @@
 //! come back in its place, and no cas unique may ever stand for two things.
 //!
 //! `ZUFAR_KILLS` sets the number of kills (10), `ZUFAR_SEED` what the writers do and when they
-//! are killed.
+//! are killed, `ZUFAR_KEEP` a directory that gets a copy of what the last kill has left.
 #![allow(missing_docs)]
 
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -178,6 +179,21 @@ fn round(node: &mut Node, writers: &mut [Writer], life: Duration) -> (Instant, I
     })
 }
 
+/// Copies what the kill has left to where `ZUFAR_KEEP` says, in place of what the one before
+/// has left.
+fn keep_data(node: &Node) {
+    let Some(home) = std::env::var_os("ZUFAR_KEEP") else {
+        return;
+    };
+    let script = "rm -rf \"$1\" && cp -r \"$0\" \"$1\"";
+    let status = Command::new("sh")
+        .args(["-c", script])
+        .arg(node.data_dir())
+        .arg(home)
+        .status();
+    assert!(status.is_ok_and(|status| status.success()), "ZUFAR_KEEP");
+}
+
 /// Whether what is wrong right after the start is still so later: lost, or only not found.
 fn second_look(node: &mut Node, errors: &[(String, String)]) -> String {
     let look = |node: &Node| -> Vec<String> {
@@ -224,6 +240,7 @@ fn kills_under_load_lose_no_more_than_the_lag() {
         let life = Duration::from_millis(50 + random.below(1_000));
         let (killed, watermark, lag_ms) = round(&mut node, &mut writers, life);
         unsafe_ms_worst = unsafe_ms_worst.max(killed.duration_since(watermark).as_millis());
+        keep_data(&node);
         node.start();
         let mut client = node.client();
         let errors: Vec<(String, String)> = writers

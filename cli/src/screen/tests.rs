@@ -27,7 +27,7 @@ fn announced<T>(config: &str, say: impl FnOnce(&Announcement<'_>) -> T) -> T {
         settings: &settings(config),
         clients: &["127.0.0.1:8122".to_owned(), "[::1]:8122".to_owned()],
         peers: &["127.0.0.1:8123".to_owned()],
-        rocksdb_bytes: 96 << 20,
+        rocksdb_bytes: 64 << 20,
     })
 }
 
@@ -40,7 +40,7 @@ fn a_screen_says_what_is_served_where_and_with_which_limits() {
         "127.0.0.1:8123",
         "64 MiB for items, then the least used are evicted\n",
         "values up to 1 MiB\n",
-        "up to 96 MiB more for RocksDB",
+        "up to 128 MiB more for RocksDB",
         "up to 1024 connections on 2 threads\n",
         "/zufar-data/8122",
         "written after 50 ms and synced after 1000 ms",
@@ -81,7 +81,7 @@ fn the_ready_line_is_one_line() {
         line,
         "node-0 serves clients on 127.0.0.1:8122, [::1]:8122 and peers on 127.0.0.1:8123; \
          memory 64 MiB, threads 2, data in /zufar-data/8122, \
-         up to 96 MiB more memory for RocksDB"
+         up to 128 MiB more memory for RocksDB"
     );
     assert!(announced("no-disk = true", |said| said.line()).ends_with("no disk"));
 }
