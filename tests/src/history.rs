@@ -10,10 +10,29 @@ use std::time::Instant;
 /// What a key holds: a number that its writer has never used before, or nothing.
 pub type State = Option<u64>;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Change {
     state: State,
     acknowledged: Option<Instant>,
+    answer: String,
+}
+
+impl Change {
+    /// What it did, with what answer, and how long before `watermark`.
+    fn told(&self, watermark: Instant) -> String {
+        let what = match self.state {
+            None => "delete".to_owned(),
+            Some(number) => format!("set {number}"),
+        };
+        let Some(at) = self.acknowledged else {
+            return format!("{what}: no answer");
+        };
+        let answer = &self.answer;
+        match watermark.checked_duration_since(at) {
+            Some(before) => format!("{what}: {answer}, {} ms before", before.as_millis()),
+            None => format!("{what}: {answer}, after"),
+        }
+    }
 }
 
 /// The changes of a set of keys that only one writer touches.
@@ -30,16 +49,19 @@ impl History {
         self.keys.entry(key.to_owned()).or_default().push(Change {
             state,
             acknowledged: None,
+            answer: String::new(),
         });
     }
 
-    /// Notes that the last change of `key` has been acknowledged.
+    /// Notes that the last change of `key` has been acknowledged with `answer`.
     ///
     /// # Panics
     /// If there is no such change.
-    pub fn acknowledge(&mut self, key: &str, at: Instant) {
+    pub fn acknowledge(&mut self, key: &str, answer: &str, at: Instant) {
         let changes = self.keys.get_mut(key).expect("a change has begun");
-        changes.last_mut().expect("a change has begun").acknowledged = Some(at);
+        let last = changes.last_mut().expect("a change has begun");
+        last.acknowledged = Some(at);
+        answer.clone_into(&mut last.answer);
     }
 
     /// Notes that the last change of `key` has been refused: it must not show.
@@ -89,10 +111,11 @@ impl History {
         let allowed = &changes[from..];
         let fits = (empty && found.is_none()) || allowed.iter().any(|change| change.state == found);
         if !fits {
-            let states: Vec<State> = allowed.iter().map(|change| change.state).collect();
-            let safe_for = safe
-                .and_then(|at| changes[at].acknowledged)
-                .map_or(0, |at| watermark.saturating_duration_since(at).as_millis());
+            let told = changes[from.saturating_sub(3)..]
+                .iter()
+                .map(|change| change.told(watermark))
+                .collect::<Vec<_>>()
+                .join("; ");
             let older = changes[..from].iter().any(|change| change.state == found);
             let what = match found {
                 None => "acknowledged, safe and gone",
@@ -100,12 +123,13 @@ impl History {
                 Some(_) => "a state that was never written",
             };
             return Err(format!(
-                "{key}: {what}: found {found:?}, allowed {states:?}, safe for {safe_for} ms"
+                "{key}: {what}: found {found:?}; the last changes, seen from the watermark: {told}"
             ));
         }
         *changes = vec![Change {
             state: found,
             acknowledged: Some(watermark),
+            answer: "found by a restart".to_owned(),
         }];
         Ok(())
     }
@@ -122,7 +146,7 @@ mod tests {
         for &(state, acknowledged_ms) in states {
             history.begin("k", state);
             if let Some(ms) = acknowledged_ms {
-                history.acknowledge("k", start + Duration::from_millis(ms));
+                history.acknowledge("k", "HD", start + Duration::from_millis(ms));
             }
         }
         history

@@ -104,7 +104,7 @@ impl Writer {
 
     fn settle(&mut self, key: &str, answer: &str, done: bool) {
         if done {
-            self.history.acknowledge(key, Instant::now());
+            self.history.acknowledge(key, answer, Instant::now());
         } else {
             assert!(answer.starts_with("SERVER_ERROR "), "{key}: {answer}");
             self.history.refuse(key);
