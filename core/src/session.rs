@@ -160,6 +160,8 @@ pub(crate) struct Session {
     /// Other workers have been asked for memory for the value that comes next.
     pub(crate) awaiting_memory: bool,
     pub(crate) memory_asked: bool,
+    /// Memory that has been charged for a value on its way in, whatever becomes of it.
+    pub(crate) charged_bytes: usize,
     /// It is in the parent's list of sessions to go on with.
     pub(crate) runnable: bool,
     /// A peer has said hello.
@@ -189,6 +191,7 @@ impl Session {
             draining: false,
             awaiting_memory: false,
             memory_asked: false,
+            charged_bytes: 0,
             runnable: false,
             greeted: false,
             finishing: false,
@@ -391,6 +394,7 @@ impl Session {
 
     /// Receives a large value, whose memory has been charged.
     pub(crate) fn begin_value(&mut self, line: &[u8], value_bytes: usize) {
+        self.charged_bytes = value_bytes;
         self.state = State::Value(Box::new(Incoming {
             line: line.to_vec(),
             value: Vec::with_capacity(value_bytes),
@@ -398,14 +402,6 @@ impl Session {
             tail: [0; 2],
             tail_bytes: 0,
         }));
-    }
-
-    /// The charged memory of a value that has not arrived.
-    pub(crate) fn charged_bytes(&self) -> usize {
-        match &self.state {
-            State::Value(incoming) => incoming.value_bytes,
-            State::Idle | State::Keys | State::Swallow(_) | State::SwallowLine | State::Deaf => 0,
-        }
     }
 
     fn next_value<'i>(&mut self, input: &'i [u8]) -> Step<'i> {

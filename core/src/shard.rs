@@ -88,6 +88,8 @@ pub(crate) struct Shard {
     worker: WorkerId,
     pub(crate) cache: Cache,
     pub(crate) clock: VersionClock,
+    /// No version of an earlier run is above this one.
+    started_at_version: u64,
     pub(crate) figures: Figures,
     /// Items up to this version are gone.
     flushed: u64,
@@ -126,6 +128,7 @@ impl Shard {
         Self {
             cache,
             clock: VersionClock::new(recovery.version_ceiling),
+            started_at_version: recovery.version_ceiling,
             figures: Figures::default(),
             flushed: recovery.flushed,
             waits: Waits::new(settings.limits.loads_max),

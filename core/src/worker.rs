@@ -20,7 +20,7 @@ use crate::id::{ConnId, WorkerId};
 use crate::machine::{Actions, Event, Listener, Machine};
 use crate::message::{Message, Token};
 use crate::notice::{Notice, Severity};
-use crate::protocol::ParseLimits;
+use crate::protocol::{ErrorLine, ParseLimits};
 use crate::session::output::Buffers;
 use crate::session::{Rendering, Session};
 use crate::settings::Settings;
@@ -74,6 +74,8 @@ struct Links {
     id: WorkerId,
     sessions: Vec<Option<Session>>,
     open: u32,
+    /// Nothing more is carried out, so that the disk can catch up.
+    stopping: bool,
     outbox: Outbox,
     buffers: Buffers,
     /// Sessions to go on with.
@@ -196,6 +198,7 @@ impl Worker {
                 id,
                 sessions: Vec::new(),
                 open: 0,
+                stopping: false,
                 outbox: Outbox::new(settings.workers, settings.limits.credit),
                 buffers: Buffers::default(),
                 runnable: Vec::new(),
@@ -268,7 +271,7 @@ impl Worker {
         if listener == Listener::Client && open > self.settings.connections_max {
             self.links.figures.rejected_connections += 1;
             let rendering = Links::rendering(&self.links.settings, &self.links.parse_limits);
-            let text = b"ERROR Too many open connections\r\n";
+            let text = ErrorLine::TooManyConnections.as_bytes();
             session.say(text, now, &rendering, &mut self.links.buffers);
             session.finish();
             session.finished = true;
@@ -289,7 +292,7 @@ impl Worker {
             return;
         }
         if let Some(mut session) = self.links.sessions[conn.slot as usize].take() {
-            self.shard.cache.discharge(session.charged_bytes());
+            self.shard.cache.discharge(session.charged_bytes);
             session.dispose(&mut self.links.buffers);
             self.links.open -= 1;
         }
@@ -419,6 +422,7 @@ impl Worker {
     fn begin_stop(&mut self, now: Now) {
         if self.stopping_since.is_none() {
             self.stopping_since = Some(now.time);
+            self.links.stopping = true;
             self.shard.begin_stop();
         }
     }

@@ -41,6 +41,8 @@ pub struct History {
     keys: BTreeMap<String, Vec<Change>>,
     /// Which number each cas unique stood for, so that none ever stands for another.
     uniques: BTreeMap<(String, u64), u64>,
+    /// The refusals since the last restart.
+    refused: Vec<(String, Change)>,
 }
 
 impl History {
@@ -64,13 +66,31 @@ impl History {
         answer.clone_into(&mut last.answer);
     }
 
-    /// Notes that the last change of `key` has been refused: it must not show.
+    /// Notes that the last change of `key` has been refused with `answer`: it must not show.
     ///
     /// # Panics
     /// If there is no such change.
-    pub fn refuse(&mut self, key: &str) {
+    pub fn refuse(&mut self, key: &str, answer: &str, at: Instant) {
         let changes = self.keys.get_mut(key).expect("a change has begun");
-        changes.pop().expect("a change has begun");
+        let mut change = changes.pop().expect("a change has begun");
+        change.acknowledged = Some(at);
+        answer.clone_into(&mut change.answer);
+        self.refused.push((key.to_owned(), change));
+    }
+
+    /// Notes that the last change of `key` has been refused with `answer`, for want of memory:
+    /// memcached then drops what the key held, so that nothing outdated stays.
+    ///
+    /// # Panics
+    /// If there is no such change.
+    pub fn refuse_and_drop(&mut self, key: &str, answer: &str, at: Instant) {
+        self.refuse(key, answer, at);
+        self.begin(key, None);
+    }
+
+    /// Starts to collect refusals anew.
+    pub fn forget_refusals(&mut self) {
+        self.refused.clear();
     }
 
     /// Notes that `key` holds `number` under the cas unique `unique`.
@@ -88,6 +108,14 @@ impl History {
         Err(format!(
             "{key}: cas unique {unique} stood for {known} and now for {number}"
         ))
+    }
+
+    /// Whether the change before the one that is under way has left a value there, for sure.
+    #[must_use]
+    pub fn is_surely_held(&self, key: &str) -> bool {
+        let changes = self.keys.get(key).map_or(&[][..], Vec::as_slice);
+        let before = changes.iter().rev().nth(1);
+        before.is_some_and(|change| change.state.is_some() && change.acknowledged.is_some())
     }
 
     /// All keys that have ever been changed.
@@ -111,8 +139,10 @@ impl History {
         let allowed = &changes[from..];
         let fits = (empty && found.is_none()) || allowed.iter().any(|change| change.state == found);
         if !fits {
+            let refused = self.refused.iter().filter(|(refused, _)| refused == key);
             let told = changes[from.saturating_sub(3)..]
                 .iter()
+                .chain(refused.map(|(_, change)| change))
                 .map(|change| change.told(watermark))
                 .collect::<Vec<_>>()
                 .join("; ");

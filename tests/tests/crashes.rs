@@ -80,6 +80,10 @@ impl Writer {
         if self.random.below(4) == 0 {
             self.history.begin(&key, None);
             let answer = client.try_ask(&format!("delete {key}")).ok()?;
+            if answer == "NOT_FOUND" {
+                let held = self.history.is_surely_held(&key);
+                assert!(!held, "{key} is there, and delete answers {answer}");
+            }
             self.settle(&key, &answer, ["DELETED", "NOT_FOUND"].contains(&&*answer));
             return Some(());
         }
@@ -107,7 +111,11 @@ impl Writer {
             self.history.acknowledge(key, answer, Instant::now());
         } else {
             assert!(answer.starts_with("SERVER_ERROR "), "{key}: {answer}");
-            self.history.refuse(key);
+            if answer.starts_with("SERVER_ERROR out of memory") {
+                self.history.refuse_and_drop(key, answer, Instant::now());
+            } else {
+                self.history.refuse(key, answer, Instant::now());
+            }
         }
     }
 
@@ -133,6 +141,7 @@ impl Writer {
             let fits = self.history.recover(&key, found, watermark);
             errors.extend(fits.err().map(|error| (key, error)));
         }
+        self.history.forget_refusals();
         errors
     }
 }

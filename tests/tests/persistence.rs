@@ -1,12 +1,13 @@
 //! What is on disk comes back, and what is gone stays gone.
 #![allow(missing_docs)]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use zufar_tests::program::Program;
 use zufar_tests::random::Random;
-use zufar_tests::{Node, PATIENCE, wait_for};
+use zufar_tests::{Client, Node, PATIENCE, wait_for};
 
 fn keys(count: usize) -> Vec<String> {
     (0..count).map(|at| format!("key:{at:012}")).collect()
@@ -420,6 +421,55 @@ fn a_miss_rarely_costs_a_disk_read_when_most_is_on_disk() {
     client.get_many(&missing, |key, value| assert!(value.is_none(), "{key}"));
     let reads = client.stat("zufar", "disk_reads") - before;
     assert!(reads < 1_000, "20000 misses cost {reads} disk reads");
+}
+
+/// Where writes leave no room to bring an item in from disk, a read may fail; it may not miss.
+#[test]
+fn what_is_on_disk_is_never_missed_while_writes_fill_the_memory() {
+    if Program::is_stand_in() {
+        return;
+    }
+    let node = Node::options().memory_mib(16).start();
+    let all = keys(30_000);
+    node.client()
+        .set_many(all.iter().map(|key| (key.clone(), value_of(key, 1_000))));
+    node.await_written();
+    let done = AtomicBool::new(false);
+    let (port, value) = (node.port(), vec![b'w'; 60_000]);
+    std::thread::scope(|scope| {
+        for writer in 0..4 {
+            let (done, value) = (&done, &value);
+            scope.spawn(move || {
+                let mut client = Client::connect(port);
+                for at in (0..200).cycle() {
+                    if done.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let answer = client.try_set(&format!("w{writer}:{at}"), value);
+                    let answer = answer.expect("an answer");
+                    assert!(answer == "STORED" || answer.starts_with("SERVER_ERROR "));
+                }
+            });
+        }
+        let mut client = node.client();
+        let mut random = Random::new(1);
+        let mut missed = Vec::new();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(4) {
+            let key = &all[random.below(all.len() as u64) as usize];
+            match client.try_get(key) {
+                Ok(Some(value)) => assert!(value == value_of(key, 1_000), "{key} is damaged"),
+                Ok(None) => missed.push(key),
+                Err(error) => assert!(error.to_string().starts_with("SERVER_ERROR"), "{error}"),
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(
+            missed.is_empty(),
+            "{} reads missed: {missed:?}",
+            missed.len()
+        );
+    });
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-use crate::cache::{DiskState, Fields, INLINE_BYTES_MAX, NewItem};
+use crate::cache::{DiskState, Fields, INLINE_BYTES_MAX, NewItem, NoRoom};
 use crate::command::{Failure, Outcome, Value};
 use crate::disk::{DiskError, Found, Head, Load, Request, Scan, Scanned, decode, disk_key};
 use crate::hash::{KeyHash, PARTITIONS};
@@ -183,15 +183,11 @@ impl Shard {
                 Ok(())
             }
             Ok(Found::Small) => match decode(&load.buffer) {
-                Ok((head, value)) => {
-                    self.take_in(now, hash, key, &head, Value::Small(value));
-                    Ok(())
-                }
+                Ok((head, value)) => self.take_in(now, hash, key, &head, Value::Small(value)),
                 Err(_) => Err(Failure::DiskRead),
             },
             Ok(Found::Large { head, value }) => {
-                self.take_in(now, hash, key, &head, Value::Large(value));
-                Ok(())
+                self.take_in(now, hash, key, &head, Value::Large(value))
             }
             Ok(Found::Oversized { .. }) => Err(Failure::OutOfMemory),
             Err(DiskError::Damaged) => {
@@ -212,10 +208,17 @@ impl Shard {
     }
 
     /// Puts a record into memory as a clean item, unless it is dead. Without room it stays on
-    /// disk only, and the next command reads it again.
-    fn take_in(&mut self, now: Now, hash: KeyHash, key: &[u8], head: &Head, value: Value<'_>) {
+    /// disk only; who asked for it must not be told that there is none.
+    fn take_in(
+        &mut self,
+        now: Now,
+        hash: KeyHash,
+        key: &[u8],
+        head: &Head,
+        value: Value<'_>,
+    ) -> Result<(), Failure> {
         if head.is_dead(now.unix_s(), self.flushed) || self.cache.find(hash, key).is_some() {
-            return;
+            return Ok(());
         }
         self.clock.advance_past(head.version);
         let head = Fields {
@@ -237,9 +240,10 @@ impl Shard {
             head,
             value,
         });
-        if taken.is_err() {
+        taken.map(drop).map_err(|NoRoom| {
             self.load_no_memory += 1;
-        }
+            Failure::OutOfMemory
+        })
     }
 
     /// Refuses every command that waits in `slot`.
@@ -391,7 +395,8 @@ impl Shard {
         if record.head.is_dead(now.unix_s(), self.flushed) {
             return;
         }
-        if !self.is_warm() {
+        // What this run has stored meanwhile was not recovered.
+        if !self.is_warm() && record.head.version <= self.started_at_version {
             self.figures.recovered_items += 1;
             self.figures.recovered_bytes += u64::from(record.head.value_bytes);
         }
@@ -407,8 +412,8 @@ impl Shard {
             && !waited_for
             && self.cache.room_for(INLINE_BYTES_MAX)
         {
-            self.take_in(now, hash, key, &record.head, Value::Small(value.of(buffer)));
-            if self.cache.find(hash, key).is_some() {
+            let value = Value::Small(value.of(buffer));
+            if self.take_in(now, hash, key, &record.head, value).is_ok() {
                 return;
             }
         }

@@ -251,7 +251,10 @@ impl Waits {
 
     /// Lets the queue wait for the disk, at most until then.
     pub(super) fn stall(&mut self, slot: u32, until: Time) {
-        self.wait(slot).state = State::Stalled(until);
+        let wait = self.wait(slot);
+        wait.state = State::Stalled(until);
+        // What the read has brought may be gone from memory by then.
+        wait.read.clear();
         self.stalled.insert((until, slot));
     }
 

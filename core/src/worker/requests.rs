@@ -86,11 +86,13 @@ impl Worker {
     /// Keeps what is left of the input, and sees whether the session pauses, resumes or ends.
     fn settle(&mut self, conn: ConnId, pending: Vec<u8>, actions: &mut Actions) {
         let limits = self.settings.limits;
+        let stopping = self.links.stopping;
         let Some(session) = self.links.session(conn) else {
             self.links.buffers.give(pending);
             return;
         };
-        let blocked = session.is_full(&limits) || session.draining || session.awaiting_memory;
+        let blocked =
+            stopping || session.is_full(&limits) || session.draining || session.awaiting_memory;
         let blocked = blocked || (session.paused && !session.has_room(&limits));
         let stuck = blocked && !session.finishing;
         if stuck != session.paused {
@@ -161,6 +163,9 @@ impl Worker {
     fn may_go_on(&mut self, conn: ConnId) -> bool {
         let limits = self.settings.limits;
         let links = &mut self.links;
+        if links.stopping {
+            return false;
+        }
         if !links.outbox.has_credit() {
             links.figures.credit_waits += 1;
             if let Some(session) = links.session(conn) {
@@ -566,6 +571,9 @@ impl Worker {
         actions: &mut Actions,
     ) {
         self.shard.cache.discharge(incoming.value_bytes);
+        if let Some(session) = self.links.session(conn) {
+            session.charged_bytes = 0;
+        }
         let parse_limits = self.links.parse_limits;
         let Ok(request) = protocol::parse(&incoming.line, now, &parse_limits) else {
             unreachable!("a line that was announced parses again");

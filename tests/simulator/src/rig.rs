@@ -185,6 +185,20 @@ impl Rig {
         self.handle(client.worker, Event::Received { conn, bytes });
     }
 
+    /// Has the client say that it will send no more.
+    pub fn finish(&mut self, client: Client) {
+        let conn = client.conn;
+        self.handle(client.worker, Event::Finished { conn });
+        self.settle();
+    }
+
+    /// Breaks the connection.
+    pub fn cut(&mut self, client: Client) {
+        let conn = client.conn;
+        self.handle(client.worker, Event::Closed { conn });
+        self.settle();
+    }
+
     /// Whether the node reads no further from the connection.
     #[must_use]
     pub fn is_paused(&self, client: Client) -> bool {

@@ -132,3 +132,51 @@ fn a_data_set_larger_than_memory_is_readable_in_full() {
         }
     }
 }
+
+#[test]
+fn values_that_never_arrive_give_their_memory_back() {
+    for workers in [1, 2] {
+        let mut rig = Rig::new(settings(workers, 8 * MIB, true), Arc::new(ModelDisk::new()));
+        for round in 0..50 {
+            let client = rig.connect(round % workers);
+            rig.send(client, b"set big 0 0 900000\r\nonly a part of it");
+            match round % 3 {
+                0 => rig.finish(client),
+                1 => rig.cut(client),
+                _ => {
+                    // One that does not end where it should gives it back, too.
+                    rig.send(client, &vec![b'x'; 900_000]);
+                    assert!(
+                        rig.take(client)
+                            .starts_with(b"CLIENT_ERROR bad data chunk\r\n")
+                    );
+                    rig.cut(client);
+                }
+            }
+        }
+        let client = rig.connect(0);
+        for key in 0..2 {
+            let value = "v".repeat(900_000);
+            let request = format!("set k{key} 0 0 900000\r\n{value}\r\n");
+            assert_eq!(rig.ask(client, &request), "STORED\r\n", "{workers} workers");
+        }
+    }
+}
+
+#[test]
+fn a_stop_under_load_ends_with_everything_acknowledged_on_disk() {
+    let disk = Arc::new(ModelDisk::new());
+    let mut rig = Rig::new(settings(2, 16 * MIB, true), Arc::clone(&disk));
+    let client = rig.connect(0);
+    for key in 0..100 {
+        assert_eq!(
+            rig.ask(client, &format!("set k{key} 0 0 1\r\nx\r\n")),
+            "STORED\r\n"
+        );
+    }
+    assert!(rig.stop(), "both workers stop");
+    rig.send(client, b"set late 0 0 1\r\nx\r\n");
+    assert_eq!(rig.take(client), b"", "nothing is acknowledged any more");
+    disk.cut_power(0);
+    assert_eq!(disk.records(), 100);
+}
