@@ -180,3 +180,46 @@ fn a_stop_under_load_ends_with_everything_acknowledged_on_disk() {
     disk.cut_power(0);
     assert_eq!(disk.records(), 100);
 }
+
+#[test]
+fn an_item_that_finds_no_room_is_an_error_and_never_a_miss() {
+    let disk = Arc::new(ModelDisk::new());
+    let mut node = settings(1, 4 * MIB, true);
+    if let Some(disk) = &mut node.disk {
+        (disk.dirty_bytes_soft, disk.dirty_bytes_hard) = (u64::MAX, u64::MAX);
+        (disk.dirty_age_soft_ms, disk.dirty_age_hard_ms) = (u64::MAX, u64::MAX);
+    }
+    let mut rig = Rig::new(node, Arc::clone(&disk));
+    let client = rig.connect(0);
+    let value = "v".repeat(1000);
+    for key in 0..8000 {
+        rig.send(
+            client,
+            format!("set k{key} 0 0 1000\r\n{value}\r\n").as_bytes(),
+        );
+        if key % 500 == 0 {
+            rig.advance(1100);
+        }
+    }
+    rig.advance(3000);
+    rig.take(client);
+    disk.fail_writes(Some(zufar_core::disk::DiskError::Full));
+    for key in 0..8000 {
+        rig.send(
+            client,
+            format!("set w{key} 0 0 1000\r\n{value}\r\n").as_bytes(),
+        );
+    }
+    let stored = rig.take(client);
+    assert!(
+        !stored.ends_with(b"STORED\r\n"),
+        "memory is full of what is not on disk"
+    );
+    let mut errors = 0;
+    for key in 0..8000 {
+        let answer = rig.ask(client, &format!("get k{key}\r\n"));
+        assert_ne!(answer, "END\r\n", "k{key} is on disk");
+        errors += u64::from(answer.starts_with("SERVER_ERROR out of memory"));
+    }
+    assert!(errors > 0, "some found no room");
+}
