@@ -18,19 +18,38 @@ const CEILING_MARGIN_MS: u64 = 30_000;
 #[derive(Clone, Debug)]
 pub(crate) struct VersionClock {
     last: u64,
+    /// The highest ceiling that the disk has been asked to keep.
     ceiling: u64,
-    /// No earlier run has seen a later time than this plus the ceiling's reach.
+    /// The highest that it is known to keep: no version reaches it.
+    safe: u64,
+    /// An earlier run has seen this time.
     floor_ms: u64,
 }
 
 impl VersionClock {
-    /// A clock that draws only versions above `ceiling`, which no earlier run has reached.
-    pub(crate) fn new(ceiling: u64) -> Self {
+    /// A clock that draws only versions above `ceiling`, which no earlier run has reached, and
+    /// shows no time before `floor_ms`, which an earlier run has.
+    ///
+    /// The ceiling says nothing about time: it lies ahead of it, and after a few quick restarts
+    /// by minutes.
+    pub(crate) fn new(ceiling: u64, floor_ms: u64) -> Self {
         Self {
             last: ceiling,
             ceiling,
-            floor_ms: (ceiling >> LOGICAL_BITS).saturating_sub(CEILING_AHEAD_MS),
+            safe: ceiling,
+            floor_ms,
         }
+    }
+
+    /// Whether the next version lies below what the disk keeps, so that no later run draws it
+    /// again.
+    pub(crate) fn may_draw(&self, now: Now) -> bool {
+        self.last.max(now.unix_ms << LOGICAL_BITS) + 1 < self.safe
+    }
+
+    /// Takes note that the disk keeps `ceiling`.
+    pub(crate) fn note_safe(&mut self, ceiling: u64) {
+        self.safe = self.safe.max(ceiling);
     }
 
     /// `now`, but never before a time that an earlier run has certainly reached: what had
@@ -82,7 +101,7 @@ mod tests {
 
     #[test]
     fn versions_grow_under_a_backward_clock() {
-        let mut clock = VersionClock::new(0);
+        let mut clock = VersionClock::new(0, 0);
         let first = clock.next(at(5_000_000));
         let second = clock.next(at(1_000_000));
         assert!(second > first);
@@ -90,24 +109,48 @@ mod tests {
 
     #[test]
     fn a_restart_with_a_backward_clock_draws_above_the_ceiling() {
-        let mut clock = VersionClock::new(0);
+        let mut clock = VersionClock::new(0, 0);
         let ceiling = clock.raise_ceiling(at(5_000_000)).expect("first ceiling");
         let before = clock.next(at(5_020_000));
         assert!(before < ceiling);
-        let mut after = VersionClock::new(ceiling);
+        let mut after = VersionClock::new(ceiling, 5_000_000);
         assert!(after.next(at(1_000)) > before);
         assert_eq!(after.not_before_last_run(at(1_000)).unix_ms, 5_000_000);
     }
 
     #[test]
+    fn no_version_is_drawn_that_a_later_run_could_draw_again() {
+        let mut clock = VersionClock::new(100 << LOGICAL_BITS, 0);
+        assert!(!clock.may_draw(at(50)), "nothing is kept for this run yet");
+        let ceiling = clock.raise_ceiling(at(50)).expect("the first");
+        assert!(!clock.may_draw(at(50)), "asked for, not kept yet");
+        clock.note_safe(ceiling);
+        assert!(clock.may_draw(at(50)));
+        assert!(!clock.may_draw(at(ceiling >> LOGICAL_BITS)));
+    }
+
+    #[test]
+    fn quick_restarts_do_not_move_time() {
+        let mut ceiling = 0;
+        for _ in 0..100 {
+            let mut clock = VersionClock::new(ceiling, 5_000_000);
+            assert_eq!(clock.not_before_last_run(at(5_000_001)).unix_ms, 5_000_001);
+            ceiling = clock.raise_ceiling(at(5_000_001)).expect("the first");
+        }
+    }
+
+    #[test]
     fn the_ceiling_is_raised_before_it_is_reached() {
-        let mut clock = VersionClock::new(0);
+        let mut clock = VersionClock::new(0, 0);
         let mut ceiling = 0;
         for second in 5_000..5_200 {
             let now = at(second * 1000);
             if let Some(higher) = clock.raise_ceiling(now) {
+                assert!(ceiling == 0 || clock.may_draw(now), "raised in good time");
                 ceiling = higher;
+                clock.note_safe(higher);
             }
+            assert!(clock.may_draw(now));
             assert!(clock.next(now) < ceiling);
         }
     }

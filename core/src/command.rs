@@ -89,6 +89,8 @@ pub struct Fetch {
     pub touch_only: bool,
     /// On a miss make an empty item with this expiry (meta `N`).
     pub vivify: Option<Expiry>,
+    /// A stale item's recache token may be handed out (every meta get; never a classic one).
+    pub may_win: bool,
     /// Hand out a recache token if fewer seconds than this remain (meta `R`).
     pub recache_s: Option<i32>,
     /// The version that a vivified item shows (meta `E`).

@@ -404,6 +404,8 @@ pub fn disk_key(partition: u16, key: &[u8], into: &mut Vec<u8>) {
 pub const NOTE_FLUSHED: &[u8] = b"flushed";
 /// The note that holds a version that no earlier run has reached (u64, big endian).
 pub const NOTE_CEILING: &[u8] = b"ceiling";
+/// The note that holds a time that has been reached, in Unix milliseconds (u64, big endian).
+pub const NOTE_REACHED: &[u8] = b"reached";
 /// The note that holds a pending flush: Unix milliseconds (u64, big endian), 0 for none.
 pub const NOTE_FLUSH_AT: &[u8] = b"flush-at";
 /// What the names of hot-key lists begin with; the worker's number follows.
@@ -414,6 +416,8 @@ pub const NOTE_HOT: &[u8] = b"hot/";
 pub struct Recovery {
     /// No version of an earlier run is above this one.
     pub version_ceiling: u64,
+    /// Unix milliseconds that an earlier run has reached: what had expired then has expired.
+    pub reached_unix_ms: u64,
     /// Items up to this version have been flushed.
     pub flushed: u64,
     /// Unix milliseconds of a flush that was still to come; 0 for none.

@@ -127,7 +127,7 @@ impl Shard {
         };
         Self {
             cache,
-            clock: VersionClock::new(recovery.version_ceiling),
+            clock: VersionClock::new(recovery.version_ceiling, recovery.reached_unix_ms),
             started_at_version: recovery.version_ceiling,
             figures: Figures::default(),
             flushed: recovery.flushed,
@@ -176,7 +176,7 @@ impl Shard {
                 self.figures.refused_writes += 1;
                 return Execution::Done(Outcome::Failed(Failure::DiskFull));
             }
-            if persist.pressure(now, self.cache.dirty_bytes()) == Pressure::Hard {
+            if self.pressure(now) == Pressure::Hard {
                 let until = now.time.plus_millis(persist.settings.stall_ms_max);
                 let slot = self.waits.begin(hash);
                 self.waits.push(slot, token, key, operation);
@@ -208,8 +208,7 @@ impl Shard {
             count_detail(&mut self.figures, key, operation, &outcome);
         }
         if is_write(operation)
-            && let Some(persist) = &self.persist
-            && persist.pressure(now, self.cache.dirty_bytes()) != Pressure::None
+            && self.pressure(now) != Pressure::None
             && !matches!(outcome, Outcome::Item(_))
         {
             self.held.push_back(Held {
@@ -240,6 +239,9 @@ impl Shard {
         if !flushed && !expired {
             return Some(place);
         }
+        if !flushed {
+            self.note_expired(now, fields.expires_s);
+        }
         if matches!(operation, Operation::Fetch(_)) {
             if flushed {
                 self.figures.get_flushed += 1;
@@ -248,6 +250,14 @@ impl Shard {
             }
         }
         None
+    }
+
+    /// Somebody learns that an item has expired: that stays so, whatever the host's clock shows
+    /// after a restart.
+    fn note_expired(&mut self, now: Now, expires_s: u32) {
+        if let Some(persist) = &mut self.persist {
+            persist.note_expired(now, expires_s);
+        }
     }
 
     /// Whether memory alone can say that there is no item: it holds a dead one or a tombstone,
@@ -322,10 +332,7 @@ impl Shard {
 
     /// Lets answers and writes go on that waited for the disk.
     fn relieve(&mut self, now: Now, sink: &mut impl Sink) {
-        let Some(persist) = &self.persist else {
-            return;
-        };
-        let mut pressure = persist.pressure(now, self.cache.dirty_bytes());
+        let mut pressure = self.pressure(now);
         if pressure == Pressure::None {
             self.release_held(sink);
         }
@@ -348,10 +355,15 @@ impl Shard {
         }
     }
 
+    /// How much a write has to wait for the disk. It must not have a version that a later run
+    /// could draw once more.
+    #[inline]
     fn pressure(&self, now: Now) -> Pressure {
-        self.persist.as_ref().map_or(Pressure::None, |persist| {
-            persist.pressure(now, self.cache.dirty_bytes())
-        })
+        match &self.persist {
+            None => Pressure::None,
+            Some(_) if !self.clock.may_draw(now) => Pressure::Hard,
+            Some(persist) => persist.pressure(now, self.cache.dirty_bytes()),
+        }
     }
 
     /// Refuses writes that have waited too long for the disk.
@@ -408,18 +420,18 @@ impl Shard {
     }
 
     /// Drops all items up to `version`; the disk is told with the next batch.
-    pub(crate) fn flush(&mut self, version: u64) {
+    pub(crate) fn flush(&mut self, now: Now, version: u64) {
         self.clock.advance_past(version);
         self.flushed = self.flushed.max(version);
         if let Some(persist) = &mut self.persist {
-            persist.note_flushed(self.flushed);
+            persist.note_flushed(now, self.flushed);
         }
     }
 
     /// Has a pending flush survive a restart; 0 forgets it.
-    pub(crate) fn note_flush_at(&mut self, unix_ms: u64) {
+    pub(crate) fn note_flush_at(&mut self, now: Now, unix_ms: u64) {
         if let Some(persist) = &mut self.persist {
-            persist.note_flush_at(unix_ms);
+            persist.note_flush_at(now, unix_ms);
         }
     }
 

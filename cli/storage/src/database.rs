@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocksdb::{ColumnFamilyRef, DB, Direction, IteratorMode, properties};
-use zufar_core::disk::{NOTE_CEILING, NOTE_FLUSH_AT, NOTE_FLUSHED, NOTE_HOT, Recovery};
+use zufar_core::disk::{
+    NOTE_CEILING, NOTE_FLUSH_AT, NOTE_FLUSHED, NOTE_HOT, NOTE_REACHED, Recovery,
+};
 
 use crate::layout::{self, FAMILIES, ITEMS, LEDGER, NOTES, PENDING, Parts};
 use crate::tuning::Tuning;
@@ -30,7 +32,8 @@ pub(crate) struct Pending {
 }
 
 /// The notes that a new database needs at once if it takes the place of a damaged one.
-pub(crate) const LASTING_NOTES: [&[u8]; 3] = [NOTE_FLUSHED, NOTE_CEILING, NOTE_FLUSH_AT];
+pub(crate) const LASTING_NOTES: [&[u8]; 4] =
+    [NOTE_FLUSHED, NOTE_CEILING, NOTE_REACHED, NOTE_FLUSH_AT];
 
 impl Database {
     /// Opens the database at `path`, or creates it.
@@ -106,6 +109,7 @@ impl Database {
         self.each_note(NOTE_HOT, |_, content| hot.push(content.to_vec()))?;
         Ok(Recovery {
             version_ceiling: number(NOTE_CEILING)?,
+            reached_unix_ms: number(NOTE_REACHED)?,
             flushed: number(NOTE_FLUSHED)?,
             flush_at_unix_ms: number(NOTE_FLUSH_AT)?,
             hot,

@@ -31,7 +31,7 @@ pub(crate) struct Writer {
     /// Chunks whose record has not been committed.
     pub(crate) pending: Vec<Pending>,
     /// The lasting notes as last written, in the order of [`LASTING_NOTES`].
-    pub(crate) lasting: [Option<Vec<u8>>; 3],
+    pub(crate) lasting: [Option<Vec<u8>>; LASTING_NOTES.len()],
 }
 
 impl Writer {

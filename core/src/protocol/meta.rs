@@ -189,6 +189,7 @@ pub(super) fn get(line: &[u8], now: Now) -> Parsed<'_> {
         touch: flags.touch,
         touch_only: false,
         vivify: flags.vivified_expiry(),
+        may_win: true,
         recache_s: flags.recache_s,
         new_cas: flags.new_cas,
         no_bump: flags.no_bump,

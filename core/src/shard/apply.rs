@@ -83,7 +83,7 @@ impl Shard {
             before.expires_s != 0
                 && i64::from(before.expires_s) - i64::from(now_s) < i64::from(limit_s)
         });
-        let won = (before.stale || recache) && !before.token_sent;
+        let won = fetch.may_win && (before.stale || recache) && !before.token_sent;
         let mut met = Met {
             place,
             before,

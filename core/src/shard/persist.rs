@@ -13,8 +13,8 @@ use alloc::vec::Vec;
 use crate::cache::{Cache, DiskState, Place, View};
 use crate::command::Value;
 use crate::disk::{
-    Batch, Change, DiskError, Head, NOTE_CEILING, NOTE_FLUSH_AT, NOTE_FLUSHED, NOTE_HOT, Request,
-    disk_key, encode_head,
+    Batch, Change, DiskError, Head, NOTE_CEILING, NOTE_FLUSH_AT, NOTE_FLUSHED, NOTE_HOT,
+    NOTE_REACHED, Request, disk_key, encode_head,
 };
 use crate::hash::KeyHash;
 use crate::id::WorkerId;
@@ -33,6 +33,10 @@ const RETRY_MS_MIN: u64 = 100;
 const RETRY_MS_MAX: u64 = 2_000;
 /// What an entry of the dirty list or of an unsynced batch counts against the dirty bound.
 const ENTRY_BYTES: usize = 32;
+
+fn earlier(one: Option<Time>, other: Option<Time>) -> Option<Time> {
+    one.into_iter().chain(other).min()
+}
 
 /// How much the disk's lag is felt by writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +74,16 @@ struct Entry {
 struct Note {
     name: Vec<u8>,
     content: Vec<u8>,
+    /// Since when somebody relies on it; none for notes that only help.
+    since: Option<Time>,
+}
+
+impl Note {
+    /// The ceiling of versions that it holds, if it does.
+    fn ceiling(&self) -> Option<u64> {
+        let content = self.content.as_slice().try_into().ok()?;
+        (self.name == NOTE_CEILING).then(|| u64::from_be_bytes(content))
+    }
 }
 
 /// A batch between being cut and being synced.
@@ -101,6 +115,8 @@ pub(super) struct Persist {
     queue: VecDeque<Dirty>,
     queued_bytes: usize,
     notes: Vec<Note>,
+    /// The time that the last batch has noted.
+    reached_unix_ms: u64,
     submitted: VecDeque<Submitted>,
     submitted_bytes: usize,
     next_number: u64,
@@ -129,6 +145,7 @@ impl Persist {
             queue: VecDeque::new(),
             queued_bytes: 0,
             notes: Vec::new(),
+            reached_unix_ms: 0,
             submitted: VecDeque::new(),
             submitted_bytes: 0,
             next_number: 1,
@@ -160,18 +177,37 @@ impl Persist {
         });
     }
 
-    pub(super) fn note_flushed(&mut self, version: u64) {
-        self.note(NOTE_FLUSHED.to_vec(), version.to_be_bytes().to_vec());
+    pub(super) fn note_flushed(&mut self, now: Now, version: u64) {
+        let content = version.to_be_bytes().to_vec();
+        self.note(NOTE_FLUSHED.to_vec(), content, Some(now.time));
     }
 
-    pub(super) fn note_flush_at(&mut self, unix_ms: u64) {
-        self.note(NOTE_FLUSH_AT.to_vec(), unix_ms.to_be_bytes().to_vec());
+    pub(super) fn note_flush_at(&mut self, now: Now, unix_ms: u64) {
+        let content = unix_ms.to_be_bytes().to_vec();
+        self.note(NOTE_FLUSH_AT.to_vec(), content, Some(now.time));
     }
 
-    /// Has `content` written under `name` with the next batch.
-    fn note(&mut self, name: Vec<u8>, content: Vec<u8>) {
-        self.notes.retain(|note| note.name != name);
-        self.notes.push(Note { name, content });
+    /// Has the time noted if the last note leaves it open whether `expires_s` has come.
+    pub(super) fn note_expired(&mut self, now: Now, expires_s: u32) {
+        if u64::from(expires_s) * 1000 > self.reached_unix_ms {
+            self.note_reached(now, Some(now.time));
+        }
+    }
+
+    fn note_reached(&mut self, now: Now, since: Option<Time>) {
+        let content = now.unix_ms.to_be_bytes().to_vec();
+        self.note(NOTE_REACHED.to_vec(), content, since);
+    }
+
+    /// Has `content` written under `name` with the next batch, in place of an older one.
+    fn note(&mut self, name: Vec<u8>, content: Vec<u8>, since: Option<Time>) {
+        let older = self.notes.iter().position(|note| note.name == name);
+        let older = older.and_then(|at| self.notes.swap_remove(at).since);
+        self.notes.push(Note {
+            name,
+            content,
+            since: earlier(older, since),
+        });
     }
 
     pub(super) fn save_hot(&mut self, cache: &Cache, bytes_max: usize) {
@@ -179,7 +215,7 @@ impl Persist {
         name.extend_from_slice(&self.worker.0.to_be_bytes());
         let mut content = Vec::new();
         cache.hot_keys(bytes_max, &mut content);
-        self.note(name, content);
+        self.note(name, content, None);
     }
 
     pub(super) fn begin_stop(&mut self) {
@@ -206,30 +242,27 @@ impl Persist {
         }
     }
 
-    /// Age of the oldest acknowledged write that is not yet written.
+    /// Age of the oldest acknowledged change that is not yet written.
     pub(super) fn written_lag_ms(&self, now: Time) -> u64 {
         let unwritten = self
             .submitted
             .back()
             .filter(|batch| batch.epoch.is_none())
             .map(|batch| batch.since);
-        let queued = self.queue.front().map(|dirty| dirty.since);
-        let oldest = match (unwritten, queued) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
-        oldest.map_or(0, |since| now.millis_since(since))
+        earlier(unwritten, self.waiting_since()).map_or(0, |since| now.millis_since(since))
     }
 
-    /// Age of the oldest acknowledged write that is not yet synced.
+    /// Age of the oldest acknowledged change that is not yet synced.
     pub(super) fn synced_lag_ms(&self, now: Time) -> u64 {
         let unsynced = self.submitted.iter().map(|batch| batch.since).min();
+        earlier(unsynced, self.waiting_since()).map_or(0, |since| now.millis_since(since))
+    }
+
+    /// The oldest change that is in no batch.
+    fn waiting_since(&self) -> Option<Time> {
         let queued = self.queue.front().map(|dirty| dirty.since);
-        let oldest = match (unsynced, queued) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
-        oldest.map_or(0, |since| now.millis_since(since))
+        let noted = self.notes.iter().filter_map(|note| note.since).min();
+        earlier(queued, noted)
     }
 
     /// Items whose last change has not been written.
@@ -254,12 +287,7 @@ impl Persist {
         if let Some(trouble) = &self.trouble {
             return (!trouble.reopening && !self.writing).then_some(trouble.retry_at);
         }
-        let write = self.write_due_at();
-        let sync = self.sync_due_at();
-        match (write, sync) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
+        earlier(self.write_due_at(), self.sync_due_at())
     }
 
     /// When the next batch is to be cut; one is written at a time, so that changes of a key
@@ -282,9 +310,17 @@ impl Persist {
     }
 
     fn sync_due_at(&self) -> Option<Time> {
-        let written = self.submitted.iter().any(|batch| batch.epoch.is_some());
-        if self.syncing || !written {
+        let mut written = self
+            .submitted
+            .iter()
+            .filter(|batch| batch.epoch.is_some())
+            .peekable();
+        if self.syncing || written.peek().is_none() {
             return None;
+        }
+        // No version is drawn above a ceiling that is not safe: writes would wait for it.
+        if written.any(|batch| batch.notes.iter().any(|note| note.ceiling().is_some())) {
+            return Some(Time::ZERO);
         }
         let all_written = self.queue.is_empty() && self.notes.is_empty() && !self.writing;
         if self.submitted_bytes >= self.soft_bytes / 2 || (self.stopping && all_written) {
@@ -299,7 +335,9 @@ impl Persist {
         let mut entries = self.spare_entries.pop().unwrap_or_default();
         batch.number = self.next_number;
         self.next_number += 1;
-        let since = self.queue.front().map_or(now.time, |dirty| dirty.since);
+        let since = self.waiting_since().unwrap_or(now.time);
+        self.note_reached(now, None);
+        self.reached_unix_ms = now.unix_ms;
         let mut large_bytes = 0;
         while batch.arena.len() + large_bytes < self.batch_bytes_max {
             let Some(dirty) = self.queue.pop_front() else {
@@ -368,8 +406,9 @@ impl Persist {
                 });
             }
             for note in batch.notes {
-                if self.notes.iter().all(|newer| newer.name != note.name) {
-                    self.notes.push(note);
+                match self.notes.iter_mut().find(|newer| newer.name == note.name) {
+                    Some(newer) => newer.since = earlier(newer.since, note.since),
+                    None => self.notes.push(note),
                 }
             }
             self.keep_entries(batch.entries);
@@ -392,8 +431,10 @@ impl Persist {
         }
     }
 
-    /// Marks everything up to batch `number` as safe on the device.
-    fn settle(&mut self, cache: &mut Cache, number: u64, now: Time) {
+    /// Marks everything up to batch `number` as safe on the device. Returns the highest ceiling
+    /// of versions among it, or 0.
+    fn settle(&mut self, cache: &mut Cache, number: u64, now: Time) -> u64 {
+        let mut ceiling = 0;
         self.synced_lag_ms_worst = self.synced_lag_ms_worst.max(self.synced_lag_ms(now));
         while let Some(batch) = self.submitted.pop_front() {
             if batch.number > number {
@@ -411,8 +452,11 @@ impl Persist {
                     cache.set_disk(place, DiskState::Clean, true);
                 }
             }
+            let ceilings = batch.notes.iter().filter_map(Note::ceiling);
+            ceiling = ceilings.fold(ceiling, u64::max);
             self.keep_entries(batch.entries);
         }
+        ceiling
     }
 
     /// Something went wrong: try again later, and later each time.
@@ -540,7 +584,8 @@ impl Shard {
             persist.hot_at = now.time.plus_millis(HOT_INTERVAL_MS);
         }
         if let Some(ceiling) = self.clock.raise_ceiling(now) {
-            persist.note(NOTE_CEILING.to_vec(), ceiling.to_be_bytes().to_vec());
+            let content = ceiling.to_be_bytes().to_vec();
+            persist.note(NOTE_CEILING.to_vec(), content, None);
         }
         let retrying = persist.trouble.is_some();
         if retrying || persist.write_due_at().is_some_and(|at| at <= now.time) {
@@ -621,7 +666,8 @@ impl Shard {
         match result {
             Ok(()) => {
                 self.figures.syncs += 1;
-                persist.settle(&mut self.cache, number, now.time);
+                let ceiling = persist.settle(&mut self.cache, number, now.time);
+                self.clock.note_safe(ceiling);
             }
             Err(error) => {
                 // After a failed fsync the kernel may have dropped the pages: nothing that was

@@ -217,7 +217,11 @@ impl Shard {
         head: &Head,
         value: Value<'_>,
     ) -> Result<(), Failure> {
-        if head.is_dead(now.unix_s(), self.flushed) || self.cache.find(hash, key).is_some() {
+        if head.is_dead(now.unix_s(), self.flushed) {
+            self.note_expired(now, head.expires_s);
+            return Ok(());
+        }
+        if self.cache.find(hash, key).is_some() {
             return Ok(());
         }
         self.clock.advance_past(head.version);

@@ -152,13 +152,13 @@ impl Worker {
             Question::Clock => Answer::Version(self.shard.clock.last()),
             Question::Flush(version) => {
                 self.flush_at_unix_ms = 0;
-                self.shard.note_flush_at(0);
-                self.shard.flush(version);
+                self.shard.note_flush_at(now, 0);
+                self.shard.flush(now, version);
                 Answer::Done
             }
             Question::FlushAt(unix_ms) => {
                 self.flush_at_unix_ms = unix_ms;
-                self.shard.note_flush_at(unix_ms);
+                self.shard.note_flush_at(now, unix_ms);
                 Answer::Done
             }
             Question::MemoryLimit(bytes) => {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use zufar_core::cache::INLINE_BYTES_MAX;
 use zufar_core::disk::{
     Batch, Change, Disk, DiskError, Found, Load, NOTE_CEILING, NOTE_FLUSH_AT, NOTE_FLUSHED,
-    NOTE_HOT, Recovery, Scan, Scanned, Span, Usage, decode,
+    NOTE_HOT, NOTE_REACHED, Recovery, Scan, Scanned, Span, Usage, decode,
 };
 use zufar_core::id::WorkerId;
 
@@ -34,7 +34,10 @@ struct State {
     seen: BTreeMap<Place, Vec<u8>>,
     epoch: u64,
     fail_writes: Option<DiskError>,
-    fail_syncs: bool,
+    fail_sync: Option<DiskError>,
+    fail_loads: bool,
+    /// No file system is larger than this, in bytes.
+    capacity_bytes: u64,
     /// A sync has failed in this incarnation: nothing is taken any more.
     broken: bool,
     loads: u64,
@@ -51,7 +54,10 @@ impl ModelDisk {
     #[must_use]
     pub fn new() -> Self {
         let disk = Self::default();
-        disk.with(|state| state.epoch = 1);
+        disk.with(|state| {
+            state.epoch = 1;
+            state.capacity_bytes = 1 << 40;
+        });
         disk
     }
 
@@ -91,9 +97,26 @@ impl ModelDisk {
         self.with(|state| state.fail_writes = error);
     }
 
-    /// The next sync fails, and what was not synced will not survive the next power cut.
-    pub fn fail_sync(&self) {
-        self.with(|state| state.fail_syncs = true);
+    /// The next sync fails, and what was not synced will not survive the next power cut. Unless
+    /// the disk is merely full, this incarnation then takes nothing any more.
+    pub fn fail_sync(&self, error: DiskError) {
+        self.with(|state| state.fail_sync = Some(error));
+    }
+
+    /// From now on reads fail, or no longer do.
+    pub fn fail_loads(&self, fail: bool) {
+        self.with(|state| state.fail_loads = fail);
+    }
+
+    /// From now on the file system has room for so many bytes of records and notes.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.with(|state| state.capacity_bytes = bytes);
+    }
+
+    /// Bytes of all records and notes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.with(|state| state.bytes())
     }
 
     /// Reads of single records so far.
@@ -131,6 +154,7 @@ impl ModelDisk {
                 });
             Recovery {
                 version_ceiling: number(NOTE_CEILING),
+                reached_unix_ms: number(NOTE_REACHED),
                 flushed: number(NOTE_FLUSHED),
                 flush_at_unix_ms: number(NOTE_FLUSH_AT),
                 hot: hot.collect(),
@@ -145,8 +169,14 @@ impl State {
     fn start_anew(&mut self) {
         self.epoch = 1;
         self.fail_writes = None;
-        self.fail_syncs = false;
+        self.fail_sync = None;
+        self.fail_loads = false;
         self.broken = false;
+    }
+
+    fn bytes(&self) -> u64 {
+        let bytes: usize = self.seen.values().map(Vec::len).sum();
+        bytes as u64
     }
 
     fn settle(&mut self) {
@@ -189,6 +219,10 @@ impl Disk for ModelDisk {
             if state.broken {
                 return Err(DiskError::Failed);
             }
+            let bytes = batch.arena.len() as u64;
+            if state.capacity_bytes < 1 << 40 && state.bytes() + bytes > state.capacity_bytes {
+                return Err(DiskError::Full);
+            }
             let changes = owned(batch);
             apply(&mut state.seen, changes.clone());
             state.tail.push_back(changes);
@@ -201,10 +235,14 @@ impl Disk for ModelDisk {
             if state.broken {
                 return Err(DiskError::Failed);
             }
-            if std::mem::take(&mut state.fail_syncs) {
-                state.broken = true;
+            if let Some(error) = state.fail_sync.take() {
+                if error == DiskError::Full {
+                    state.epoch += 1;
+                } else {
+                    state.broken = true;
+                }
                 state.tail.clear();
-                return Err(DiskError::Failed);
+                return Err(error);
             }
             state.settle();
             Ok(())
@@ -228,6 +266,9 @@ impl Disk for ModelDisk {
     fn load(&self, load: &mut Load) -> Result<Found, DiskError> {
         self.with(|state| {
             state.loads += 1;
+            if state.fail_loads {
+                return Err(DiskError::Failed);
+            }
             let Some(record) = state.seen.get(&Place::Record(load.key.clone())) else {
                 return Ok(Found::Nothing);
             };
@@ -249,6 +290,9 @@ impl Disk for ModelDisk {
 
     fn scan(&self, scan: &mut Scan) -> Result<bool, DiskError> {
         self.with(|state| {
+            if state.fail_loads {
+                return Err(DiskError::Failed);
+            }
             let prefix = scan.partition.to_be_bytes();
             let mut first = prefix.to_vec();
             first.extend_from_slice(&scan.after);
@@ -278,11 +322,11 @@ impl Disk for ModelDisk {
 
     fn usage(&self) -> Result<Usage, DiskError> {
         self.with(|state| {
-            let bytes: usize = state.seen.values().map(Vec::len).sum();
+            let bytes = state.bytes();
             Ok(Usage {
-                database_bytes: bytes as u64,
-                free_bytes: 1 << 40,
-                total_bytes: 1 << 41,
+                database_bytes: bytes,
+                free_bytes: state.capacity_bytes.saturating_sub(bytes),
+                total_bytes: state.capacity_bytes,
                 memory_bytes: 0,
             })
         })

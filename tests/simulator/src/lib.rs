@@ -1,11 +1,26 @@
-//! The third driver: the core's workers on virtual time, with a disk that can crash.
+//! The third driver: the core's workers on virtual time, with a network and a disk that fail.
+//!
+//! Two ways in. [`run`](run::run) draws a whole run from a seed, faults and all, and checks it.
+//! [`Rig`] lets a test say itself what happens, one event after the other.
 //!
 //! Decides when events happen and what the disk keeps. Refuses to know how the core decides.
 #![forbid(unsafe_code)]
 
+pub mod client;
+mod clock;
 pub mod disk;
+pub mod history;
+pub mod load;
+pub mod model;
+pub mod operation;
+mod pipe;
+pub mod plan;
 pub mod random;
+pub mod request;
 pub mod rig;
+pub mod run;
+pub mod trace;
+pub mod world;
 
 pub use disk::ModelDisk;
 pub use random::Random;

@@ -1,20 +1,47 @@
-//! Seeded numbers, so that a failing run can be repeated.
+//! Drawn numbers, so that a failing run can be repeated.
+//!
+//! Decides how a seed, or the bytes of a fuzzer, become choices. Refuses to know what is chosen.
 
-/// A small generator (SplitMix64): equal seeds give equal numbers.
+/// A small generator (SplitMix64): equal seeds give equal numbers. Made from bytes, it draws
+/// from them first, so that a fuzzer that changes one byte changes one choice.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random {
+    state: u64,
+    script: Vec<u8>,
+    at: usize,
+}
 
 impl Random {
     /// A generator for `seed`.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self(seed)
+        Self {
+            state: seed,
+            script: Vec::new(),
+            at: 0,
+        }
+    }
+
+    /// A generator that draws from `script` until it is used up.
+    #[must_use]
+    pub fn from_script(script: &[u8]) -> Self {
+        Self {
+            state: script.len() as u64,
+            script: script.to_vec(),
+            at: 0,
+        }
+    }
+
+    /// A generator of its own for one part of a run: what that part draws moves nothing else.
+    #[must_use]
+    pub const fn fork(&mut self) -> Self {
+        Self::new(self.bits())
     }
 
     /// The next 64 bits.
     pub const fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.state;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         bits ^ (bits >> 31)
@@ -24,8 +51,62 @@ impl Random {
     ///
     /// # Panics
     /// If `bound` is 0.
-    pub const fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0, "there is no number below 0");
-        self.bits() % bound
+        let scripted = self.script.get(self.at..self.at + width(bound));
+        let Some(bytes) = scripted.filter(|bytes| !bytes.is_empty()) else {
+            return self.bits() % bound;
+        };
+        self.at += bytes.len();
+        let number = bytes
+            .iter()
+            .fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
+        number % bound
+    }
+
+    /// A number from `low` to `high`, both included.
+    ///
+    /// # Panics
+    /// If `low` is above `high`.
+    pub fn between(&mut self, low: u64, high: u64) -> u64 {
+        assert!(low <= high, "{low} to {high} is no range");
+        low + self.below(high - low + 1)
+    }
+
+    /// True in `percent` of 100 cases.
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    /// One of `choices`.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len() as u64) as usize]
+    }
+
+    /// One of `choices`, each as often as its weight says.
+    ///
+    /// # Panics
+    /// If all weights are 0.
+    pub fn weighted<T: Copy>(&mut self, choices: &[(u64, T)]) -> T {
+        let mut left = self.below(choices.iter().map(|(weight, _)| weight).sum());
+        for (weight, choice) in choices {
+            match left.checked_sub(*weight) {
+                Some(rest) => left = rest,
+                None => return *choice,
+            }
+        }
+        unreachable!("the number is below the sum of the weights")
+    }
+}
+
+/// Bytes of a script that a choice among `bound` takes.
+const fn width(bound: u64) -> usize {
+    match bound {
+        0..=0x100 => 1,
+        0x101..=0x1_0000 => 2,
+        _ => 4,
     }
 }

@@ -91,7 +91,7 @@ fn crash_run(seed: u64) {
         let steps = 20 + random.below(120);
         work(&mut rig, client, &mut random, &mut history, steps);
         match random.below(4) {
-            0 => disk.fail_sync(),
+            0 => disk.fail_sync(DiskError::Failed),
             1 => {
                 disk.fail_writes(Some(DiskError::Full));
                 let steps = 5 + random.below(8);

@@ -36,8 +36,12 @@ const IN_60: Option<Expiry> = Some(Expiry::At(1_700_000_060));
 
 #[test]
 fn mg_flags() {
-    assert_eq!(fetch(b"mg k"), Fetch::default());
-    assert_eq!(fetch(b"mg k v k s c t f h l q Oabc P L"), Fetch::default());
+    let plain = Fetch {
+        may_win: true,
+        ..Fetch::default()
+    };
+    assert_eq!(fetch(b"mg k"), plain);
+    assert_eq!(fetch(b"mg k v k s c t f h l q Oabc P L"), plain);
     let all = fetch(b"mg k u N30 R10 T60 E7");
     assert!(all.no_bump && !all.touch_only);
     assert_eq!(

@@ -1,0 +1,193 @@
+//! One client: a connection, what it has asked, and what came back.
+//!
+//! Decides that answers come in the order of the requests, each exactly once. Refuses to know
+//! what requests ask and whether answers are right.
+
+use std::collections::VecDeque;
+
+use crate::history::CommandId;
+use crate::request::{Reading, Request};
+use crate::trace::Excerpt;
+use crate::world::{LinkId, World};
+
+/// A request that is not answered yet.
+#[derive(Debug)]
+pub struct Asked {
+    /// The request.
+    pub request: Request,
+    /// Where its commands are noted.
+    pub commands: Vec<CommandId>,
+}
+
+/// A client.
+#[derive(Debug)]
+pub struct Client {
+    link: Option<LinkId>,
+    /// Bytes that the connection has not taken yet.
+    unsent: VecDeque<u8>,
+    asked: VecDeque<Asked>,
+    received: Vec<u8>,
+    /// It sends no more on this connection.
+    finished: bool,
+    /// It reads no more than this at a time, in bytes.
+    reads_bytes_max: usize,
+}
+
+/// What came of looking for answers.
+#[derive(Debug)]
+pub enum Progress {
+    /// An answer, whole.
+    Answered(Asked, Reading),
+    /// Nothing yet.
+    Waiting,
+    /// The connection is over; these will not be answered.
+    Ended(Vec<Asked>),
+}
+
+impl Client {
+    /// A client without a connection, which reads no more than so many bytes at a time.
+    #[must_use]
+    pub const fn new(reads_bytes_max: usize) -> Self {
+        Self {
+            link: None,
+            unsent: VecDeque::new(),
+            asked: VecDeque::new(),
+            received: Vec::new(),
+            finished: false,
+            reads_bytes_max,
+        }
+    }
+
+    /// The connection, if there is one.
+    #[must_use]
+    pub const fn link(&self) -> Option<LinkId> {
+        self.link
+    }
+
+    /// Requests that are owed an answer.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        let owed = |asked: &&Asked| !asked.request.is_silent();
+        self.asked.iter().filter(owed).count()
+    }
+
+    /// Whether requests can be sent.
+    #[must_use]
+    pub fn can_ask(&self) -> bool {
+        self.link.is_some() && !self.finished && self.unsent.is_empty()
+    }
+
+    /// Begins to connect.
+    pub fn connect(&mut self, world: &mut World) -> LinkId {
+        let link = world.connect();
+        self.link = Some(link);
+        self.finished = false;
+        link
+    }
+
+    /// Sends a request, or as much of it as the connection takes for now.
+    pub fn ask(&mut self, world: &mut World, asked: Asked) {
+        self.unsent.extend(&asked.request.bytes);
+        self.asked.push_back(asked);
+        self.send(world);
+    }
+
+    /// Goes on sending.
+    pub fn send(&mut self, world: &mut World) {
+        let Some(link) = self.link else {
+            return;
+        };
+        let sent = world.send(link, self.unsent.make_contiguous());
+        self.unsent.drain(..sent);
+    }
+
+    /// Says that no more requests come on this connection.
+    pub fn finish(&mut self, world: &mut World) {
+        if let Some(link) = self.link
+            && self.unsent.is_empty()
+            && !self.finished
+        {
+            self.finished = true;
+            world.finish(link);
+        }
+    }
+
+    /// Breaks the connection.
+    pub fn reset(&mut self, world: &mut World) -> Vec<Asked> {
+        if let Some(link) = self.link {
+            world.reset(link);
+        }
+        self.forget()
+    }
+
+    fn forget(&mut self) -> Vec<Asked> {
+        self.link = None;
+        self.unsent.clear();
+        self.received.clear();
+        self.asked.drain(..).collect()
+    }
+
+    /// Reads what has come and looks for the answer that is due.
+    ///
+    /// # Errors
+    /// When something came that is no answer to what was asked.
+    pub fn progress(&mut self, world: &mut World) -> Result<Progress, String> {
+        let Some(link) = self.link else {
+            return Ok(Progress::Waiting);
+        };
+        let mut reads = 0;
+        loop {
+            if let Some(answered) = self.take_answer()? {
+                return Ok(answered);
+            }
+            if self.asked.is_empty() && !self.received.is_empty() {
+                return Err(format!(
+                    "nobody has asked for {:?}",
+                    Excerpt(&self.received)
+                ));
+            }
+            if self.is_slow() && reads > 0 {
+                return Ok(Progress::Waiting);
+            }
+            let (bytes, ended) = world.receive(link, self.reads_bytes_max);
+            reads += 1;
+            if bytes.is_empty() {
+                return Ok(if ended {
+                    Progress::Ended(self.forget())
+                } else {
+                    Progress::Waiting
+                });
+            }
+            self.received.extend(bytes);
+        }
+    }
+
+    fn take_answer(&mut self) -> Result<Option<Progress>, String> {
+        let Some(asked) = self.asked.front() else {
+            return Ok(None);
+        };
+        // Silence is known to be one once a later answer has come.
+        if asked.request.is_silent() {
+            let answered = self.asked.iter().find(|asked| !asked.request.is_silent());
+            let known = match answered {
+                Some(later) => later.request.read(&self.received)?.is_some(),
+                None => false,
+            };
+            if !known {
+                return Ok(None);
+            }
+        }
+        let Some(reading) = asked.request.read(&self.received)? else {
+            return Ok(None);
+        };
+        self.received.drain(..reading.bytes);
+        let asked = self.asked.pop_front().expect("it is there");
+        Ok(Some(Progress::Answered(asked, reading)))
+    }
+
+    /// Whether it reads so little at a time that it has to come back for the rest.
+    #[must_use]
+    pub const fn is_slow(&self) -> bool {
+        self.reads_bytes_max < usize::MAX
+    }
+}
