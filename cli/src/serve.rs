@@ -17,7 +17,8 @@ use zufar_core::id::WorkerId;
 use zufar_core::notice::Notice;
 use zufar_core::settings::Settings;
 use zufar_core::worker::Worker;
-use zufar_runtime_mio::{Launch, Running, launch};
+use zufar_host::{Launch, Running};
+use zufar_runtime_mio::launch;
 use zufar_storage::Storage;
 
 use crate::args::ServeArguments;
@@ -223,7 +224,7 @@ fn open(
 fn run_workers(
     settings: &Arc<Settings>,
     recovery: &Recovery,
-    listeners: Vec<(zufar_runtime_mio::Bound, zufar_core::machine::Listener)>,
+    listeners: Vec<(zufar_host::Bound, zufar_core::machine::Listener)>,
     kept: Option<Kept>,
     log: &Arc<Log>,
 ) -> std::io::Result<Running> {

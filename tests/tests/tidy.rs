@@ -203,7 +203,7 @@ fn only_storage_names_rocksdb_and_only_drivers_name_their_runtime() {
 #[test]
 fn drivers_do_not_know_the_protocol() {
     let mut offenders = Vec::new();
-    for source in sources(&["runtime-mio/src"])
+    for source in sources(&["core/host/src", "runtime-mio/src"])
         .iter()
         .filter(|source| !is_test(source))
     {
