@@ -39,6 +39,11 @@ impl<D: AsRef<Bound>> Acceptor<D> {
         }
     }
 
+    /// The listener at `index`, if there is one.
+    pub(crate) fn door(&mut self, index: usize) -> Option<&mut D> {
+        Some(&mut self.doors.get_mut(index)?.watched)
+    }
+
     /// Takes note that connections may wait at the listener at `index`, if there is one.
     pub(crate) fn note_ready(&mut self, index: usize) {
         if let Some(door) = self.doors.get_mut(index) {

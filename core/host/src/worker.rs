@@ -166,6 +166,11 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
         self.connections.find(id)
     }
 
+    /// The listener at `index`, if it is still watched.
+    pub fn door(&mut self, index: usize) -> Option<&mut W::Door> {
+        self.acceptor.as_mut()?.door(index)
+    }
+
     /// The instant that `time` stands for.
     pub fn instant(&self, time: Time) -> Instant {
         self.clock.instant(time)
