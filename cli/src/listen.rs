@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use zufar_core::machine::Listener;
-use zufar_runtime_mio::Bound;
+use zufar_host::Bound;
 
 use crate::error::{StartError, describe, refuse};
 use crate::settings::{Clients, Peers, Plan, peer_port};

@@ -10,6 +10,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::builder::PossibleValue;
 use clap::{ArgAction, Args, ValueEnum};
 use serde::Deserialize;
 
@@ -19,7 +20,8 @@ use crate::size::{ByteSize, MebiSize};
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct Options {
-    /// The event loop that runs the node [default: mio].
+    /// What waits for sockets: mio takes the least CPU; smol is there for comparison, and in case
+    /// mio ever fails you [default: mio].
     #[arg(long, value_enum)]
     pub(crate) runtime: Option<Runtime>,
 
@@ -188,11 +190,21 @@ impl Options {
 }
 
 /// A driver.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Runtime {
     /// Our own event loop on mio.
+    #[default]
     Mio,
+    /// The executors and the reactor of smol.
+    Smol,
+}
+
+impl fmt::Display for Runtime {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.to_possible_value();
+        formatter.write_str(name.as_ref().map_or("", PossibleValue::get_name))
+    }
 }
 
 /// What happens when the disk is full.

@@ -7,6 +7,7 @@ mod tests;
 
 use zufar_core::settings::{Settings, WhenFull};
 
+use crate::options::Runtime;
 use crate::size::show;
 
 /// What a start says.
@@ -18,6 +19,8 @@ pub(crate) struct Announcement<'a> {
     pub(crate) clients: &'a [String],
     /// Where peers connect.
     pub(crate) peers: &'a [String],
+    /// What waits for their sockets.
+    pub(crate) runtime: Runtime,
     /// Most memory that RocksDB takes; 0 without a disk.
     pub(crate) rocksdb_bytes: u64,
 }
@@ -41,12 +44,13 @@ impl Announcement<'_> {
             None => "no disk".to_owned(),
         };
         format!(
-            "node-{} serves clients on {} and peers on {}; memory {}, threads {}, {disk}",
+            "node-{} serves clients on {} and peers on {}; memory {}, threads {} on {}, {disk}",
             settings.guid,
             self.clients.join(", "),
             self.peers.join(", "),
             show(settings.memory_bytes),
             settings.workers,
+            self.runtime,
         )
     }
 
@@ -101,7 +105,8 @@ impl Announcement<'_> {
             seconds => format!(", closed after {seconds} s of silence"),
         };
         let (connections, threads) = (settings.connections_max, settings.workers);
-        format!("up to {connections} connections on {threads} threads{idle}")
+        let runtime = self.runtime;
+        format!("up to {connections} connections on {threads} threads of {runtime}{idle}")
     }
 
     fn disk_limits(&self) -> String {

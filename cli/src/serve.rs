@@ -14,17 +14,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use signal_hook::iterator::Signals;
 use zufar_core::disk::{Disk, Recovery};
 use zufar_core::id::WorkerId;
+use zufar_core::machine::Listener;
 use zufar_core::notice::Notice;
 use zufar_core::settings::Settings;
 use zufar_core::worker::Worker;
-use zufar_runtime_mio::{Launch, Running, launch};
+use zufar_host::{Bound, Launch, Running};
 use zufar_storage::Storage;
 
 use crate::args::ServeArguments;
 use crate::error::{StartError, describe, refuse, without_code};
 use crate::listen::{self, Listening, SocketFile};
 use crate::log::Log;
-use crate::options::LogFormat;
+use crate::options::{LogFormat, Runtime};
 use crate::pidfile::PidFile;
 use crate::privileges::{self, User};
 use crate::screen::Announcement;
@@ -133,6 +134,7 @@ fn start(plan: &Plan, user: Option<&User>, log: &Arc<Log>) -> Result<Node, Start
         started_unix_s: since_epoch.map_or(0, |since| since.as_secs()),
     }));
     let launched = run_workers(
+        plan.runtime,
         &settings,
         &recovery,
         listening.sockets,
@@ -221,9 +223,10 @@ fn open(
 }
 
 fn run_workers(
+    runtime: Runtime,
     settings: &Arc<Settings>,
     recovery: &Recovery,
-    listeners: Vec<(zufar_runtime_mio::Bound, zufar_core::machine::Listener)>,
+    listeners: Vec<(Bound, Listener)>,
     kept: Option<Kept>,
     log: &Arc<Log>,
 ) -> std::io::Result<Running> {
@@ -239,6 +242,10 @@ fn run_workers(
         if let Some(kept) = &kept {
             kept.tell(&log);
         }
+    };
+    let launch = match runtime {
+        Runtime::Mio => zufar_runtime_mio::launch,
+        Runtime::Smol => zufar_runtime_smol::launch,
     };
     launch(Launch {
         machines: machines.collect(),
@@ -298,6 +305,7 @@ impl Node {
             settings: &self.settings,
             clients: &self.clients,
             peers: &self.peers,
+            runtime: plan.runtime,
             rocksdb_bytes: plan.data.as_ref().map_or(0, |data| data.rocksdb_bytes),
         };
         let is_for_people = plan.log_format == LogFormat::Text && std::io::stderr().is_terminal();

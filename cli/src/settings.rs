@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use zufar_core::settings::{DiskSettings, Limits, Settings, WhenFull};
 
 use crate::error::{StartError, refuse};
-use crate::options::{self, ListenAddress, LogFormat, Options};
+use crate::options::{self, ListenAddress, LogFormat, Options, Runtime};
 use crate::size::show;
 
 /// The client port unless another is named.
@@ -123,6 +123,7 @@ impl DataPlan {
 /// All that a start needs to know.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
+    pub(crate) runtime: Runtime,
     pub(crate) clients: Clients,
     pub(crate) peers: Peers,
     pub(crate) data: Option<DataPlan>,
@@ -180,6 +181,7 @@ pub(crate) fn resolve(options: &Options, host: &Host) -> Result<Plan, StartError
     }
     let absolute = |path: &Path| host.current_directory.join(path);
     Ok(Plan {
+        runtime: options.runtime.unwrap_or_default(),
         clients: clients(options, host, &mut warnings)?,
         peers: peers(options.peer_listen.as_ref()),
         data: data(options, host)?,

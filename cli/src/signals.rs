@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
-use zufar_runtime_mio::Stopper;
+use zufar_host::Stopper;
 
 use crate::log::Log;
 

@@ -147,6 +147,20 @@ pub enum Lane {
     Unordered,
 }
 
+impl Lane {
+    /// Every lane.
+    pub const ALL: [Self; 2] = [Self::Ordered, Self::Unordered];
+
+    /// How many threads perform this lane's requests.
+    #[must_use]
+    pub const fn threads(self) -> usize {
+        match self {
+            Self::Ordered => 1,
+            Self::Unordered => 3,
+        }
+    }
+}
+
 impl Request {
     /// The lane that this request must run in.
     #[must_use]

@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+pub mod accept;
 pub mod cache;
 mod clock;
 pub mod command;
@@ -21,5 +22,6 @@ pub mod protocol;
 mod session;
 pub mod settings;
 mod shard;
+pub mod slew;
 pub mod time;
 pub mod worker;

@@ -11,6 +11,11 @@ use crate::message::Message;
 use crate::notice::Notice;
 use crate::time::{Now, Time};
 
+/// What one read takes at most, in bytes.
+pub const READ_BYTES_MAX: usize = 64 * 1024;
+/// Slices that one vectored write takes at most.
+pub const SLICES_MAX: usize = 64;
+
 /// A sans-IO machine that a driver can run: a worker, or whatever else speaks over connections.
 ///
 /// A driver's turn: wait until something is ready or [`next_deadline`](Self::next_deadline) has
@@ -19,6 +24,20 @@ use crate::time::{Now, Time};
 /// connection of [`Actions::write`] call [`unsent`](Self::unsent), write once, and call
 /// [`sent`](Self::sent). After that it asks for the deadline again: work that waited for the
 /// output to drain shows as a deadline already due.
+///
+/// What a machine may rely on, under every driver:
+///
+/// * Each connection is read at most once and written at most once a turn, each with one
+///   system call: [`READ_BYTES_MAX`] bytes in, [`SLICES_MAX`] slices out.
+/// * [`Actions::pause`], `resume` and `close` are carried out right after the `handle` that asked
+///   for them, everything else at the end of the turn. One `handle` must not both pause and
+///   resume one connection: the two lists have no order between them.
+/// * `Finished` comes once, and no `Received` after it; the machine is then to close.
+/// * `Closed` comes when the connection broke. After a close that the machine asked for it does
+///   not come, nor does anything else about that connection. A connection that still has
+///   something unsent when it is closed gets one last write.
+/// * An id that is dead is ignored wherever it shows up in the actions.
+/// * After `Stop` there is no `Accepted`.
 pub trait Machine {
     /// Takes one event and adds what is to be done to `actions`.
     fn handle(&mut self, now: Now, event: Event<'_>, actions: &mut Actions);

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use zufar_core::id::ConnId;
 use zufar_core::machine::{Actions, Event, Listener, Machine};
 use zufar_core::time::{Now, Time};
-use zufar_runtime_mio::{Bound, Launch, launch};
+use zufar_host::{Bound, Launch};
+use zufar_runtime_mio::launch;
 
 /// A connection with this much unsent is not read.
 const UNSENT_BYTES_MAX: usize = 1 << 20;

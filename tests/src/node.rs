@@ -15,6 +15,12 @@ use tempfile::TempDir;
 use crate::program::{self, Program};
 use crate::{Client, PATIENCE, ports, wait_for};
 
+/// The driver that nodes run on: what `ZUFAR_RUNTIME` names, or mio.
+#[must_use]
+pub fn runtime() -> String {
+    std::env::var("ZUFAR_RUNTIME").unwrap_or_else(|_| "mio".to_owned())
+}
+
 /// How a node is started. The defaults are small: 64 MiB, two threads, data on disk.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
@@ -308,8 +314,7 @@ impl Node {
         let text = format!("guid = \"{}\"\n{}", options.guid, options.config);
         fs::write(&config, text).expect("the configuration can be written");
         command.arg(config);
-        let runtime = std::env::var("ZUFAR_RUNTIME").unwrap_or_else(|_| "mio".to_owned());
-        command.args(["--runtime", &runtime]);
+        command.args(["--runtime", &runtime()]);
         if options.unix_socket {
             command.arg("--unix-socket").arg(self.unix_socket());
         } else {

@@ -9,7 +9,7 @@ use zufar_tests::program::repository;
 const FILE_LINES_MAX: usize = 800;
 /// Tests in the file they test, up to here; beyond that they get a file of their own.
 const INLINE_TEST_LINES_MAX: usize = 150;
-const FOLDERS: &[&str] = &["core", "runtime-mio", "cli", "tests"];
+const FOLDERS: &[&str] = &["core", "runtime-mio", "runtime-smol", "cli", "tests"];
 
 struct Source {
     name: String,
@@ -180,9 +180,13 @@ fn nothing_is_left_unfinished() {
 
 #[test]
 fn only_storage_names_rocksdb_and_only_drivers_name_their_runtime() {
-    let rules = [("rocksdb", "cli/storage/"), ("mio", "runtime-mio/")];
+    let rules = [
+        ("rocksdb", "cli/storage/"),
+        ("mio", "runtime-mio/"),
+        ("smol", "runtime-smol/"),
+    ];
     let mut offenders = Vec::new();
-    for source in sources(&["core", "runtime-mio", "cli"]) {
+    for source in sources(&["core", "runtime-mio", "runtime-smol", "cli"]) {
         for (krate, home) in rules {
             let path = format!("{krate}::");
             let named = code(&source).find(|(_, line)| {
@@ -203,7 +207,7 @@ fn only_storage_names_rocksdb_and_only_drivers_name_their_runtime() {
 #[test]
 fn drivers_do_not_know_the_protocol() {
     let mut offenders = Vec::new();
-    for source in sources(&["runtime-mio/src"])
+    for source in sources(&["core/host/src", "runtime-mio/src", "runtime-smol/src"])
         .iter()
         .filter(|source| !is_test(source))
     {

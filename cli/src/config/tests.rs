@@ -2,7 +2,7 @@ use clap::CommandFactory;
 
 use super::*;
 use crate::args::Arguments;
-use crate::options::{LogFormat, WhenFull};
+use crate::options::{LogFormat, Runtime, WhenFull};
 
 fn wrong(text: &str) -> (usize, String) {
     let Wrong { line, what } = parse(text).expect_err(text);
@@ -14,7 +14,7 @@ fn every_key_is_read() {
     let options = parse(
         r#"
         # a comment
-        runtime = "mio"
+        runtime = "smol"
         listen = ["127.0.0.1:8122", "[::1]:8122"]
         unix-mask = "770"
         peer-listen = "127.0.0.1:8123"
@@ -38,6 +38,7 @@ fn every_key_is_read() {
         "#,
     )
     .expect("a right config");
+    assert_eq!(options.runtime, Some(Runtime::Smol));
     assert_eq!(options.listen.len(), 2);
     assert_eq!(options.listen[1].host, "::1");
     assert_eq!(options.memory.map(|size| size.bytes()), Some(64 << 20));

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::options::Options;
+use crate::options::{Options, Runtime};
 use crate::settings::{Found, Host, resolve};
 
 fn settings(config: &str) -> Settings {
@@ -27,6 +27,7 @@ fn announced<T>(config: &str, say: impl FnOnce(&Announcement<'_>) -> T) -> T {
         settings: &settings(config),
         clients: &["127.0.0.1:8122".to_owned(), "[::1]:8122".to_owned()],
         peers: &["127.0.0.1:8123".to_owned()],
+        runtime: Runtime::Smol,
         rocksdb_bytes: 64 << 20,
     })
 }
@@ -41,7 +42,7 @@ fn a_screen_says_what_is_served_where_and_with_which_limits() {
         "64 MiB for items, then the least used are evicted\n",
         "values up to 1 MiB\n",
         "up to 128 MiB more for RocksDB",
-        "up to 1024 connections on 2 threads\n",
+        "up to 1024 connections on 2 threads of smol\n",
         "/zufar-data/8122",
         "written after 50 ms and synced after 1000 ms",
         "up to 90 % of its file system, then the coldest are evicted",
@@ -80,7 +81,7 @@ fn the_ready_line_is_one_line() {
     assert_eq!(
         line,
         "node-0 serves clients on 127.0.0.1:8122, [::1]:8122 and peers on 127.0.0.1:8123; \
-         memory 64 MiB, threads 2, data in /zufar-data/8122, \
+         memory 64 MiB, threads 2 on smol, data in /zufar-data/8122, \
          up to 128 MiB more memory for RocksDB"
     );
     assert!(announced("no-disk = true", |said| said.line()).ends_with("no disk"));

@@ -1,13 +1,15 @@
 //! Threads whose panics nobody overlooks.
 //!
-//! Decides that a panic on a thread of the driver ends the process. Refuses to know what the
+//! Decides that a panic on a thread of the node ends the process. Refuses to know what the
 //! threads do.
 
 use std::io;
 use std::thread::{Builder, JoinHandle, panicking};
 
-/// Aborts when it is dropped by a panic, after the panic's message has been printed.
-struct AbortOnPanic;
+/// Aborts the process when it is dropped by a panic, after the panic's message has been printed.
+/// For whatever would otherwise catch the panic and go on.
+#[derive(Debug)]
+pub struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {

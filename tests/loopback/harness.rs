@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 
 use zufar_core::disk::Disk;
 use zufar_core::id::{ConnId, WorkerId};
-use zufar_core::machine::{Actions, Event, HostFigures, Listener, Machine};
+use zufar_core::machine::{Actions, Event, HostFigures, Listener, Machine, READ_BYTES_MAX};
 use zufar_core::notice::Notice;
 use zufar_core::time::{Now, Time};
-use zufar_runtime_mio::{Bound, Launch, Running, launch};
+use zufar_host::{Bound, Launch, Running};
+
+use crate::launch;
 
 /// No test needs to wait this long unless something is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// A driver reads no more than this at once.
-const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// Something that happened, for tests to wait for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -396,8 +396,13 @@ pub(crate) fn in_child() -> bool {
     std::env::var_os(CHILD).is_some()
 }
 
-/// Runs the test `name` again, alone in a process of its own.
+/// Runs the test `name` of these cases again, alone in a process of its own.
 pub(crate) fn run_in_child(name: &str) -> Output {
+    let (_, cases) = module_path!()
+        .split_once("::")
+        .expect("a module of a crate");
+    let cases = cases.strip_suffix("harness").expect("this module");
+    let name = &format!("{cases}{name}");
     Command::new(std::env::current_exe().expect("a path"))
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, "1")

@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
 use zufar_core::machine::Listener;
-use zufar_runtime_mio::Bound;
+use zufar_host::Bound;
 
 use super::harness::{Entry, PATIENCE, Server, Setup, noise, ping};
 

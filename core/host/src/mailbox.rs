@@ -1,37 +1,39 @@
 //! How one thread hands things to a worker's thread.
 //!
-//! Decides when a sleeping worker must be woken. Refuses to know what is handed over.
+//! Decides when a sleeping worker must be woken. Refuses to know how, and what is handed over.
 //!
 //! Nothing here bounds a mailbox: machines hold credit for messages and have a bounded number
 //! of disk requests outstanding, and sockets are bounded by the process's file descriptors.
 
+use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
-use mio::Waker;
+/// Wakes one worker's thread, from any other. It is rung only between the moment at which the
+/// worker has been told that it may sleep and the next one at which it takes its mail.
+pub type Bell = Box<dyn Fn() + Send + Sync>;
 
 /// The worker is awake and has taken all.
 const EMPTY: u8 = 0;
 /// There is mail that the worker has not taken.
 const MAIL: u8 = 1;
-/// The worker sleeps, or is about to, and needs the waker.
+/// The worker sleeps, or is about to, and needs the bell.
 const ASLEEP: u8 = 2;
 
 /// A queue that one worker empties and any thread fills, in order per sender.
-#[derive(Debug)]
 pub(crate) struct Mailbox<T> {
     state: AtomicU8,
     queue: Mutex<Vec<T>>,
-    waker: Waker,
+    bell: Bell,
 }
 
 impl<T> Mailbox<T> {
-    pub(crate) fn new(waker: Waker) -> Self {
+    pub(crate) fn new(bell: Bell) -> Self {
         Self {
             state: AtomicU8::new(EMPTY),
             queue: Mutex::new(Vec::new()),
-            waker,
+            bell,
         }
     }
 
@@ -48,9 +50,7 @@ impl<T> Mailbox<T> {
     fn with_queue(&self, fill: impl FnOnce(&mut Vec<T>)) {
         fill(&mut self.queue.lock().expect("panics abort the process"));
         if self.state.swap(MAIL, AcqRel) == ASLEEP {
-            self.waker
-                .wake()
-                .expect("an eventfd of our own can be written");
+            (self.bell)();
         }
     }
 
@@ -71,6 +71,17 @@ impl<T> Mailbox<T> {
         self.state
             .compare_exchange(EMPTY, ASLEEP, AcqRel, Acquire)
             .is_ok()
+    }
+
+    /// Whether there is mail that has not been taken.
+    pub(crate) fn has_mail(&self) -> bool {
+        self.state.load(Acquire) == MAIL
+    }
+}
+
+impl<T> fmt::Debug for Mailbox<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Mailbox").finish_non_exhaustive()
     }
 }
 
@@ -114,23 +125,29 @@ impl<T> Outboxes<T> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-
-    use mio::{Events, Poll, Token};
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
 
     use super::*;
 
-    fn mailbox(poll: &Poll) -> Mailbox<u32> {
-        Mailbox::new(Waker::new(poll.registry(), Token(0)).expect("an eventfd"))
+    /// A mailbox, and what receives one thing each time that its bell rings.
+    fn mailbox() -> (Mailbox<u32>, Receiver<()>) {
+        let (ring, rung) = channel();
+        let ring = move || ring.send(()).expect("somebody listens");
+        (Mailbox::new(Box::new(ring)), rung)
     }
 
     #[test]
     fn mail_forbids_sleep_until_it_is_taken() {
-        let mailbox = mailbox(&Poll::new().expect("an epoll instance"));
+        let (mailbox, _rung) = mailbox();
         let mut inbox = Vec::new();
+        assert!(!mailbox.has_mail());
         mailbox.post(&mut vec![1, 2]);
+        assert!(mailbox.has_mail());
         assert!(!mailbox.may_sleep());
         mailbox.post_one(3);
         mailbox.take(&mut inbox);
+        assert!(!mailbox.has_mail());
         assert_eq!(inbox, [1, 2, 3]);
         mailbox.post_one(4);
         mailbox.take(&mut inbox);
@@ -140,28 +157,20 @@ mod tests {
 
     #[test]
     fn only_a_sleeper_is_woken_and_only_once() {
-        let mut poll = Poll::new().expect("an epoll instance");
-        let mailbox = mailbox(&poll);
-        let mut events = Events::with_capacity(4);
-        let mut wakes = |poll: &mut Poll| {
-            poll.poll(&mut events, Some(std::time::Duration::ZERO))
-                .expect("a poll");
-            events.iter().count()
-        };
+        let (mailbox, rung) = mailbox();
         mailbox.post_one(1);
-        assert_eq!(wakes(&mut poll), 0, "awake: no wake-up");
+        assert_eq!(rung.try_iter().count(), 0, "awake: no wake-up");
         mailbox.take(&mut Vec::new());
         assert!(mailbox.may_sleep());
         mailbox.post_one(2);
-        assert_eq!(wakes(&mut poll), 1);
+        assert_eq!(rung.try_iter().count(), 1);
         mailbox.post_one(3);
-        assert_eq!(wakes(&mut poll), 0, "woken already");
+        assert_eq!(rung.try_iter().count(), 0, "woken already");
     }
 
     #[test]
     fn a_turn_s_mail_goes_where_it_should_in_order() {
-        let polls = [(); 3].map(|()| Poll::new().expect("an epoll instance"));
-        let mailboxes = polls.each_ref().map(mailbox);
+        let (mailboxes, _rung): (Vec<_>, Vec<_>) = [(); 3].map(|()| mailbox()).into_iter().unzip();
         let mut outboxes = Outboxes::new(1, 3);
         let mut own = vec![0];
         for turn in [10, 20] {
@@ -183,8 +192,8 @@ mod tests {
     fn no_wake_up_is_lost_between_threads() {
         const SENDERS: u32 = 3;
         const EACH: u32 = 20_000;
-        let mut poll = Poll::new().expect("an epoll instance");
-        let mailbox = Arc::new(mailbox(&poll));
+        let (mailbox, rung) = mailbox();
+        let mailbox = Arc::new(mailbox);
         let senders: Vec<_> = (0..SENDERS)
             .map(|sender| {
                 let mailbox = Arc::clone(&mailbox);
@@ -193,13 +202,11 @@ mod tests {
                 })
             })
             .collect();
-        let mut events = Events::with_capacity(4);
         let (mut inbox, mut next) = (Vec::new(), [0; SENDERS as usize]);
         while next != [EACH; SENDERS as usize] {
             if mailbox.may_sleep() {
-                let limit = Some(std::time::Duration::from_secs(20));
-                poll.poll(&mut events, limit).expect("a poll");
-                assert!(!events.is_empty(), "a wake-up was lost at {next:?}");
+                let woken = rung.recv_timeout(Duration::from_secs(20));
+                assert!(woken.is_ok(), "a wake-up was lost at {next:?}");
             }
             mailbox.take(&mut inbox);
             for mail in inbox.drain(..) {

@@ -5,7 +5,7 @@
 use zufar_core::machine::HostFigures;
 
 /// What the process has used, with `open_connections` filled in.
-pub(crate) fn figures(open_connections: u32) -> HostFigures {
+pub(crate) fn host(open_connections: u32) -> HostFigures {
     let usage = usage();
     HostFigures {
         user_us: microseconds(usage.ru_utime),
@@ -35,11 +35,11 @@ mod tests {
 
     #[test]
     fn time_spent_shows() {
-        let before = figures(7);
+        let before = host(7);
         assert_eq!(before.open_connections, 7);
         let spent = |figures: HostFigures| figures.user_us + figures.system_us;
-        while spent(figures(0)) == spent(before) {}
-        assert!(figures(0).user_us >= before.user_us);
-        assert!(figures(0).system_us >= before.system_us);
+        while spent(host(0)) == spent(before) {}
+        assert!(host(0).user_us >= before.user_us);
+        assert!(host(0).system_us >= before.system_us);
     }
 }

@@ -1,8 +1,8 @@
 //! The blocking threads that call the disk.
 //!
-//! Decides which thread performs which request: those of the ordered lane on one thread, first
-//! come first served; the others on whichever of a few is free. Refuses to know what a request
-//! does; `zufar_core::disk::perform` knows.
+//! Decides which thread performs which request: those of one lane first come first served, on
+//! whichever of the lane's threads is free. Refuses to know what a request does and how many
+//! threads a lane has; `zufar_core::disk` knows.
 //!
 //! The queues have no bound of their own: a machine bounds what it has outstanding.
 
@@ -16,9 +16,6 @@ use zufar_core::id::WorkerId;
 
 use crate::shared::{Mail, Shared};
 use crate::thread;
-
-/// Threads for requests that keep no order.
-const UNORDERED_THREADS: usize = 3;
 
 #[derive(Default)]
 struct Queue {
@@ -81,6 +78,15 @@ pub(crate) struct Lanes {
     unordered: Waiting,
 }
 
+impl Lanes {
+    const fn of(&self, lane: Lane) -> &Waiting {
+        match lane {
+            Lane::Ordered => &self.ordered,
+            Lane::Unordered => &self.unordered,
+        }
+    }
+}
+
 /// One worker's way to the lanes.
 pub(crate) struct Submitter {
     lanes: Arc<Lanes>,
@@ -123,19 +129,12 @@ impl DiskPool {
             lanes: Arc::default(),
             threads: Vec::new(),
         };
-        for index in 0..=UNORDERED_THREADS {
-            let lane = if index == 0 {
-                Lane::Ordered
-            } else {
-                Lane::Unordered
-            };
+        let lanes = Lane::ALL.into_iter();
+        let lanes = lanes.flat_map(|lane| std::iter::repeat_n(lane, lane.threads()));
+        for (index, lane) in lanes.enumerate() {
             let (lanes, disk, shared) = (pool.lanes(), Arc::clone(&disk), Arc::clone(shared));
             let spawned = thread::spawn(format!("zufar-disk-{index}"), move || {
-                let queue = match lane {
-                    Lane::Ordered => &lanes.ordered,
-                    Lane::Unordered => &lanes.unordered,
-                };
-                while let Some((worker, request)) = queue.pop() {
+                while let Some((worker, request)) = lanes.of(lane).pop() {
                     let completion = perform(&*disk, worker, request);
                     shared.mailbox(worker).post_one(Mail::Disk(completion));
                 }

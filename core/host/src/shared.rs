@@ -1,4 +1,4 @@
-//! What all threads of the driver share.
+//! What all threads of a node share.
 //!
 //! Decides what can lie in a mailbox, and that a stop is told once. Refuses to know event loops.
 
@@ -14,22 +14,26 @@ use zufar_core::message::Message;
 use zufar_core::notice::Notice;
 
 use crate::mailbox::Mailbox;
-use crate::stream::Stream;
+use crate::socket::Socket;
 
 /// Something for a worker's thread.
 pub(crate) enum Mail {
     /// A connection to serve.
-    Accepted {
-        stream: Stream,
-        listener: Listener,
-        open: u32,
-    },
+    Accepted(Accepted),
     /// What another worker says.
     Message { from: WorkerId, message: Message },
     /// What the disk has answered.
     Disk(Completion),
     /// The process is to stop.
     Stop,
+}
+
+/// A connection that has been accepted and counted.
+pub(crate) struct Accepted {
+    pub(crate) socket: Socket,
+    pub(crate) listener: Listener,
+    /// Connections that the process then had open.
+    pub(crate) open: u32,
 }
 
 /// One per process.

@@ -1,0 +1,10 @@
+//! Drivers on real loopback sockets, under a small echo machine.
+//!
+//! Decides what a machine may rely on, whatever drives it: each driver's tests/loopback.rs runs
+//! these cases over its own `launch`. Refuses to know memcached.
+
+mod closing;
+mod crowd;
+mod echoing;
+mod harness;
+mod threads;
