@@ -91,16 +91,38 @@ impl Generator<'_> {
     }
 
     /// incr and decr.
-    pub(super) fn count(&mut self) -> Request {
+    pub(super) fn count(&mut self) -> Vec<Request> {
+        if self.sets_apart && self.random.once_in(10) {
+            return self.count_huge();
+        }
         let key = if self.random.once_in(8) {
             self.key()
         } else {
             self.key_of(Family::Counter)
         };
-        let request = Request::new(self.random.pick(&["incr", "decr"]))
+        let command = self.random.pick(&["incr", "decr"]);
+        let request = Request::new(command)
             .word(&self.keys[key].name)
-            .word(self.delta().to_string());
-        self.finish(request, key)
+            .word(self.delta(command == "decr").to_string());
+        vec![self.finish(request, key)]
+    }
+
+    /// Counts from numbers with which memcached has its difficulties, round 2^64, too.
+    fn count_huge(&mut self) -> Vec<Request> {
+        let key = self.key_of(Family::Counter);
+        let number = self.huge_number().to_string();
+        let mut set = Request::new("set").word(&self.keys[key].name);
+        set = set.raw(" 0 0 ").raw(number.len().to_string());
+        set.keys.push(key);
+        let delta = self.random.pick(&[0, 1, 2, 1 << 63, u64::MAX]);
+        let mut count = Request::new(self.random.pick(&["incr", "decr"]))
+            .word(&self.keys[key].name)
+            .word(delta.to_string())
+            .end();
+        count.keys.push(key);
+        let mut requests = vec![set.end().data(number.as_bytes())];
+        requests.extend(self.set_apart(count, Listed::NumberBeyondEnd));
+        requests
     }
 
     /// touch.

@@ -29,6 +29,9 @@ pub(super) struct Comparison<'a> {
     met: Vec<Listed>,
 }
 
+const NON_NUMERIC: &[u8] = b"CLIENT_ERROR cannot increment or decrement non-numeric value";
+const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache";
+
 /// Why two answers are not the same.
 type Verdict = Result<(), String>;
 
@@ -126,10 +129,13 @@ impl<'a> Comparison<'a> {
                 b"CLIENT_ERROR invalid flag" | b"CLIENT_ERROR invalid or duplicate flag"
             ),
             Listed::AppendVivifies if memcached.code() == b"NS" => true,
-            Listed::ItemLimit => memcached.head() == b"SERVER_ERROR object too large for cache",
+            Listed::ItemLimit => memcached.head() == TOO_LARGE,
+            Listed::NumberBeyondEnd => memcached.head() == NON_NUMERIC,
+            Listed::CountedTouch => memcached.head() != zufar.head(),
             _ => false,
         };
-        if memcached_is_known && !zufar.is_error() && !zufar.is_silent() {
+        let is_refused = zufar.is_error() && zufar.head() != NON_NUMERIC;
+        if memcached_is_known && !is_refused && !zufar.is_silent() {
             self.met.push(apart);
             return Ok(());
         }
@@ -388,10 +394,17 @@ impl<'a> Comparison<'a> {
         }
         let (one, two) = (&memcached.lines[0], &zufar.lines[0]);
         let (one, two) = (one.words(), two.words());
-        if one.len() != 8 || two.len() != 8 || one[..2] != two[..2] {
+        if one.len() != 8 || two.len() != 8 || one[0] != two[0] {
             return differ("the line");
         }
         let key = request.keys[0];
+        if one[1] != two[1] {
+            let encoded = self.keys[key].encoded().unwrap_or_default();
+            if one[1] != encoded || two[1] != self.keys[key].name {
+                return differ("the key");
+            }
+            self.met.push(Listed::KeyAsSent);
+        }
         let both = |at: usize, name: &str| Some((field(one[at], name)?, field(two[at], name)?));
         let all = (|| {
             Some((

@@ -142,7 +142,7 @@ impl Generator<'_> {
             0..18 => vec![self.fetch()],
             18..42 => self.store(),
             42..46 => vec![self.delete()],
-            46..56 => vec![self.count()],
+            46..56 => self.count(),
             56..60 => vec![self.touch()],
             60..62 => self.govern(),
             62..78 => self.meta_get(),
@@ -278,16 +278,12 @@ impl Generator<'_> {
             "+7",
             "7\t",
             "4294967295",
-            "9223372036854775807",
-            "9223372036854775808",
-            "18446744073709551614",
-            "18446744073709551615",
+            "4611686018427387904",
             "18446744073709551616",
             "00000000000000000001",
             "000000000000000000001",
             "100000000000000000000",
             "",
-            " ",
             "-1",
             "1.5",
             "12abc",
@@ -299,9 +295,17 @@ impl Generator<'_> {
         self.random.pick(NUMERALS).into()
     }
 
-    pub(super) fn delta(&mut self) -> u64 {
+    /// A number to count by. Up it is none that leads to numbers of 2^63 and more.
+    pub(super) fn delta(&mut self, down: bool) -> u64 {
+        const DELTAS: &[u64] = &[0, 1, 1, 2, 9, 10, 95, 1000, 1 << 40, u64::MAX - 1, u64::MAX];
+        let huge = if down { 0 } else { 2 };
+        self.random.pick(&DELTAS[..DELTAS.len() - huge])
+    }
+
+    /// A number that has the highest bit of 64, or gets it by counting.
+    pub(super) fn huge_number(&mut self) -> u64 {
         self.random
-            .pick(&[0, 1, 1, 2, 9, 10, 95, 1000, 1 << 40, u64::MAX - 1, u64::MAX])
+            .pick(&[(1 << 63) - 1, 1 << 63, u64::MAX - 1, u64::MAX])
     }
 
     /// The number of the request that is being drawn, for opaques.

@@ -55,7 +55,14 @@ listed! {
     /// `h`, `X`, `Z` and `W` after counting.
     CountedMarks = "memcached counts in place unless the number needs more digits or the item is \
         being sent; then it makes a new item, without marks. Zufar's items always keep theirs",
-    /// `k` of a key in base64.
+    /// `ma` with `T`.
+    CountedTouch = "where memcached makes a new item for a number, T changes the old one, which \
+        is gone (do_add_delta gives it to process_marithmetic_cmd): the new one keeps its \
+        expiry. Zufar touches the item",
+    /// Numbers of 2^63 and more.
+    NumberBeyondEnd = "where a stored number is 2^63 or more, memcached looks for a minus sign \
+        (safe_strtoull) beyond the value's end, and finds whatever lies there",
+    /// `k` of a key in base64, and that of `me`.
     KeyAsSent = "memcached tells the key in the form in which the item was stored; Zufar in the \
         form of the request, which is what a client compares it with",
     /// `t` of an item that has just been made to expire.

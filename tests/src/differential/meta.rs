@@ -249,19 +249,23 @@ impl Generator<'_> {
         if self.random.once_in(3) {
             flags.add(format!("N{}", self.exptime()));
         }
+        let mode = self.random.pick(&["", "", "MI", "M+", "MD", "M-"]);
+        let down = matches!(mode, "MD" | "M-");
         if self.random.once_in(3) {
-            flags.add(format!("J{}", self.delta()));
+            flags.add(format!("J{}", self.delta(false)));
         }
         if self.random.once_in(2) {
-            flags.add(format!("D{}", self.delta()));
+            flags.add(format!("D{}", self.delta(down)));
         }
-        if self.random.once_in(5) {
+        let touches = self.sets_apart && !flags.quiet && self.random.once_in(4);
+        if touches {
             flags.add(format!("T{}", self.exptime()));
         }
-        if self.random.once_in(2) {
-            flags.add(self.random.pick(&["MI", "M+", "MD", "M-"]));
+        if !mode.is_empty() {
+            flags.add(mode);
         }
-        if self.random.once_in(5) {
+        // memcached looks at C after it has refused a value that it keeps in chunks.
+        if self.keys[key].family != Family::Big && self.random.once_in(5) {
             let choice = self.cas_choice();
             flags.add_cas(b'C', choice);
         }
@@ -273,6 +277,16 @@ impl Generator<'_> {
         }
         self.maybe_own_cas(&mut flags, 30);
         let request = self.with_flags("ma", key, None, flags);
+        if touches && !request.has(b'E') {
+            let mut shown = Request::new("mg")
+                .word(&self.keys[key].name)
+                .word("t")
+                .end();
+            shown.keys.push(key);
+            let mut requests = vec![request];
+            requests.extend(self.set_apart(shown, Listed::CountedTouch));
+            return requests;
+        }
         self.maybe_apart(request)
     }
 

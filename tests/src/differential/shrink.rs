@@ -1,7 +1,7 @@
 //! The shortest stream that still fails.
 //!
-//! Decides what is left out: whole batches, then single requests, in ever smaller parts. Refuses
-//! to know why a stream fails: any failure will do.
+//! Decides what is left out: whole batches, then single requests, in ever smaller parts, as long
+//! as the same thing differs. Refuses to know what that is.
 
 use super::Pair;
 use super::report::Report;
@@ -21,6 +21,7 @@ pub(super) fn tell(pair: &Pair, seed: u64, batches: &[Batch], failure: Failure) 
     let mut shrinking = Shrinking {
         pair,
         seed,
+        what: failure.what.clone(),
         attempts: 0,
     };
     let upto = &batches[..=failure.batch];
@@ -45,13 +46,15 @@ pub(super) fn tell(pair: &Pair, seed: u64, batches: &[Batch], failure: Failure) 
 struct Shrinking<'a> {
     pair: &'a Pair,
     seed: u64,
+    what: String,
     attempts: u32,
 }
 
 impl Shrinking<'_> {
     fn fails(&mut self, batches: &[Batch]) -> Option<Failure> {
         self.attempts += 1;
-        stream::play(self.pair, self.seed, batches, &mut Report::default()).err()
+        let played = stream::play(self.pair, self.seed, batches, &mut Report::default());
+        played.err().filter(|failure| failure.what == self.what)
     }
 
     /// Leaves out part after part, as long as the rest fails, halving the parts.

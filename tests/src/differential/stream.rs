@@ -23,7 +23,9 @@ const CLOCKS_S: u64 = 2;
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) batch: usize,
-    /// What differs, the request, and both answers.
+    /// What differs, and of which command.
+    pub(super) what: String,
+    /// The same, the request, and both answers.
     pub(super) told: String,
 }
 
@@ -51,6 +53,7 @@ pub(super) fn play(
         let after = read_tallies(&mut connections[0])?;
         let count = after.since(&before).compare().map_err(|told| Failure {
             batch: batches.len() - 1,
+            what: "counters".to_owned(),
             told: format!("stream {seed} is counted otherwise: {told}"),
         })?;
         report.note_counters(count);
@@ -62,6 +65,7 @@ pub(super) fn play(
 fn read_tallies(connection: &mut Connection) -> Result<Tallies, Failure> {
     let stats = connection.stats().map_err(|broken| Failure {
         batch: 0,
+        what: "stats".to_owned(),
         told: format!("{:?} does not answer stats: {}", broken.side, broken.error),
     })?;
     Ok(Tallies::new(&stats))
@@ -87,6 +91,7 @@ fn play_batch(
             .compare(request, memcached, zufar, slack_s)
             .map_err(|what| Failure {
                 batch: at,
+                what: format!("{what} of {}", request.command),
                 told: format!(
                     "{what} of {}\n  memcached: {}\n  Zufar:     {}",
                     asked(batch, request),
@@ -115,6 +120,7 @@ fn failed(at: usize, batch: &Batch, broken: &Broken) -> Failure {
     let request = &batch.requests[broken.request];
     Failure {
         batch: at,
+        what: format!("{name} at {}", request.command),
         told: format!("{name}: {} at {}", broken.error, asked(batch, request)),
     }
 }
