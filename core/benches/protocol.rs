@@ -112,6 +112,7 @@ fn answers() {
         flags: 0,
         cas: 1_234_567_890_123,
         expired_s_before: 0,
+        vivified: false,
         expires_s: 0,
         accessed_s: 0,
         fetched: true,

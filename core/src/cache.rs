@@ -351,6 +351,14 @@ impl Cache {
         }
     }
 
+    /// As [`bump`](Self::bump), but nobody has fetched the item.
+    pub fn note_demand(&mut self, place: Place, now_s: u32) {
+        let mut header = self.log.header(place.location);
+        if header.note_demand(now_s) {
+            header.write(self.log.bytes_mut(place.location));
+        }
+    }
+
     /// Bytes that count towards the limit: everything that the cache holds, and what it has
     /// been charged with.
     #[must_use]

@@ -89,14 +89,17 @@ pub struct Fetch {
     pub touch_only: bool,
     /// On a miss make an empty item with this expiry (meta `N`).
     pub vivify: Option<Expiry>,
-    /// A stale item's recache token may be handed out (every meta get; never a classic one).
-    pub may_win: bool,
     /// Hand out a recache token if fewer seconds than this remain (meta `R`).
     pub recache_s: Option<i32>,
+    /// Hand out a recache token (meta `R` behind a `T` that leaves fewer seconds).
+    pub recache: bool,
     /// The version that a vivified item shows (meta `E`).
     pub new_cas: Option<u64>,
     /// Leave recency and the fetched mark alone (meta `u`).
     pub no_bump: bool,
+    /// The command is `mg`: it may get the token of a stale item, as no other may, and a miss is
+    /// counted as that of a get, even with a `touch`.
+    pub meta: bool,
 }
 
 /// When a [`Store`] stores.
@@ -149,6 +152,8 @@ pub struct Delete {
     pub drop_value: bool,
     /// With `stale` or `drop_value`: the new expiry (meta `T`).
     pub expiry: Option<Expiry>,
+    /// With `drop_value`: the client's flags of what is kept (meta `F`).
+    pub flags: u32,
     /// The command is a refused store of this key whose old value must go, as memcached does;
     /// no client sees the outcome and no statistic counts it.
     pub refused_store: bool,
@@ -195,7 +200,7 @@ pub struct Item<'a> {
     pub flags: u32,
     /// The cas unique.
     pub cas: u64,
-    /// Unix seconds of its expiry before this command, 0 for never.
+    /// Unix seconds of its expiry before this command, 0 for never and for a vivified one.
     pub expired_s_before: u32,
     /// Unix seconds of its expiry now, 0 for never.
     pub expires_s: u32,
@@ -209,6 +214,8 @@ pub struct Item<'a> {
     pub token_sent: bool,
     /// This client shall recache it (meta `W`).
     pub won: bool,
+    /// This command has made it (meta `N`).
+    pub vivified: bool,
     /// Bytes that it takes in memory, bookkeeping included.
     pub memory_bytes: u32,
 }
@@ -256,8 +263,12 @@ pub enum Outcome<'a> {
         number: u64,
         /// The new cas unique.
         cas: u64,
-        /// Unix seconds of the expiry, 0 for never.
+        /// Unix seconds of the expiry before this command, 0 for never and for a new item.
+        expired_s_before: u32,
+        /// Unix seconds of the expiry now, 0 for never.
         expires_s: u32,
+        /// This command has made the item (meta `N`).
+        vivified: bool,
     },
     /// It could not be carried out.
     Failed(Failure),

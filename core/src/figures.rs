@@ -239,7 +239,7 @@ impl Figures {
             _ => return,
         };
         let miss = 1 - hit;
-        if fetch.touch.is_some() {
+        if fetch.touch.is_some() && (hit == 1 || !fetch.meta) {
             self.cmd_touch += 1;
             self.touch_hits += hit;
             self.touch_misses += miss;
@@ -289,7 +289,8 @@ impl Figures {
             (&mut self.incr_hits, &mut self.incr_misses)
         };
         match outcome {
-            Outcome::Number { .. } => *hits += 1,
+            // An item that had to be made first is neither a hit nor a miss.
+            Outcome::Number { vivified, .. } => *hits += u64::from(!vivified),
             Outcome::NotFound => *misses += 1,
             _ => {}
         }

@@ -287,11 +287,15 @@ pub(crate) fn plain(outcome: &Outcome<'_>) -> Outcome<'static> {
         Outcome::Number {
             number,
             cas,
+            expired_s_before,
             expires_s,
+            vivified,
         } => Outcome::Number {
             number,
             cas,
+            expired_s_before,
             expires_s,
+            vivified,
         },
         Outcome::Failed(failure) => Outcome::Failed(failure),
     }

@@ -65,6 +65,7 @@ struct Met {
     place: Place,
     before: Fields,
     won: bool,
+    vivified: bool,
     token_sent: bool,
 }
 
@@ -554,13 +555,18 @@ impl Met {
             value: view.value(),
             flags: view.fields.flags,
             cas: view.fields.cas,
-            expired_s_before: self.before.expires_s,
+            expired_s_before: if self.vivified {
+                0
+            } else {
+                self.before.expires_s
+            },
             expires_s: view.fields.expires_s,
             accessed_s: self.before.accessed_s,
             fetched: self.before.fetched,
             stale: view.fields.stale,
             token_sent: self.token_sent,
             won: self.won,
+            vivified: self.vivified,
             memory_bytes: view.memory_bytes,
         }
     }

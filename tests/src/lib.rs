@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+pub mod differential;
 pub mod history;
 pub mod node;
 pub mod ports;

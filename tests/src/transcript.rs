@@ -94,7 +94,7 @@ fn step(number: usize, line: &str) -> Step {
 }
 
 /// Resolves `\r`, `\n`, `\t`, `\\`, `\xHH` and `\*N{BYTES}`.
-fn unescaped(text: &str) -> Vec<u8> {
+pub(crate) fn unescaped(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     let mut rest = text;
     while let Some((plain, escape)) = rest.split_once('\\') {

@@ -206,13 +206,20 @@ impl Header {
     /// Counts an access; false if there was nothing to change.
     #[inline]
     pub(super) fn bump(&mut self, now_s: u32) -> bool {
-        let before = (self.state, self.bits, self.accessed_s);
+        let fetched_before = self.is_fetched();
+        self.bits |= FETCHED;
+        self.note_demand(now_s) || !fetched_before
+    }
+
+    /// Counts an access that fetches nothing; false if there was nothing to change.
+    #[inline]
+    pub(super) fn note_demand(&mut self, now_s: u32) -> bool {
+        let before = (self.state, self.accessed_s);
         if self.frequency() < FREQUENCY_MAX {
             self.state += 1;
         }
-        self.bits |= FETCHED;
         self.accessed_s = now_s;
-        before != (self.state, self.bits, self.accessed_s)
+        before != (self.state, self.accessed_s)
     }
 
     /// Whether `fields` can be written without moving what follows them.
@@ -415,6 +422,9 @@ mod tests {
         }
         assert!(!header.bump(9));
         assert!(header.is_fetched() && !header.is_pinned());
+        let mut unfetched = Header::new(&fields(0), 3, 3, false);
+        assert!(unfetched.note_demand(9) && !unfetched.is_fetched());
+        assert_eq!(unfetched.frequency(), 1);
         assert_eq!(header.disk(), DiskState::Clean);
         header.set_disk(DiskState::Submitted, true);
         assert_eq!(

@@ -28,6 +28,7 @@ const FOUND: Outcome<'static> = Outcome::Item(Item {
     stale: false,
     token_sent: false,
     won: false,
+    vivified: false,
     memory_bytes: 0,
 });
 const STORED: Outcome<'static> = Outcome::Stored {
@@ -37,7 +38,16 @@ const STORED: Outcome<'static> = Outcome::Stored {
 const NUMBER: Outcome<'static> = Outcome::Number {
     number: 1,
     cas: 1,
+    expired_s_before: 0,
     expires_s: 0,
+    vivified: false,
+};
+const VIVIFIED: Outcome<'static> = Outcome::Number {
+    number: 1,
+    cas: 1,
+    expired_s_before: 0,
+    expires_s: 0,
+    vivified: true,
 };
 
 fn settings() -> Settings {
@@ -147,6 +157,7 @@ fn commands_move_memcacheds_counters() {
         ("mg k", Outcome::NotFound, "cmd_get get_misses"),
         ("mg k N30", FOUND, "cmd_get get_hits"),
         ("mg k T30", FOUND, "cmd_touch touch_hits"),
+        ("mg k T30", Outcome::NotFound, "cmd_get get_misses"),
         ("me k", FOUND, "cmd_meta"),
         ("me k", Outcome::NotFound, "cmd_meta"),
         ("set k 0 0 1", STORED, "cmd_set"),
@@ -180,6 +191,8 @@ fn commands_move_memcacheds_counters() {
         ("incr k 1", Outcome::NotFound, "incr_misses"),
         ("decr k 1", NUMBER, "decr_hits"),
         ("ma k MD", Outcome::NotFound, "decr_misses"),
+        ("ma k N0", NUMBER, "incr_hits"),
+        ("ma k N0", VIVIFIED, ""),
         ("ma k C1", Outcome::Exists, ""),
         ("incr k 1", Outcome::Failed(Failure::NonNumeric), ""),
     ] {

@@ -41,6 +41,8 @@ struct Flags {
     touch: Option<Expiry>,
     vivify: Option<Expiry>,
     recache_s: Option<i32>,
+    /// A `T` ahead of `R` leaves fewer seconds than `R` wants.
+    recache: bool,
     compare: Option<u64>,
     new_cas: Option<u64>,
     client_flags: u32,
@@ -115,7 +117,13 @@ impl Flags {
                 self.touch_last = self.vivify.is_some();
             }
             b'N' => self.vivify = Some(expiry(argument)?),
-            b'R' => self.recache_s = Some(recache_s(argument, now)?),
+            b'R' => {
+                let limit_s = recache_s(argument, now)?;
+                match self.touch {
+                    None => self.recache_s = Some(limit_s),
+                    Some(expiry) => self.recache = leaves_less(expiry, limit_s, now),
+                }
+            }
             b'C' => self.compare = Some(number(argument)?),
             b'E' => self.new_cas = Some(number(argument)?),
             b'F' => self.client_flags = number::u32(argument).ok_or(ErrorLine::BadFormat)?,
@@ -144,6 +152,14 @@ fn recache_s(argument: &[u8], now: Now) -> Result<i32, ErrorLine> {
     }
     let now_s = i64::try_from(now.unix_s()).unwrap_or(i64::MAX);
     Ok(i32::try_from(i64::from(limit) - now_s).unwrap_or(i32::MIN))
+}
+
+/// Whether an item with this expiry has fewer seconds left; no item has less than none.
+fn leaves_less(expiry: Expiry, limit_s: i32, now: Now) -> bool {
+    match (expiry, u64::try_from(limit_s)) {
+        (Expiry::At(at_s), Ok(limit_s @ 1..)) => u64::from(at_s) < now.unix_s() + limit_s,
+        _ => false,
+    }
 }
 
 /// The key behind a command's name, its length checked, and the line behind it.
@@ -189,10 +205,11 @@ pub(super) fn get(line: &[u8], now: Now) -> Parsed<'_> {
         touch: flags.touch,
         touch_only: false,
         vivify: flags.vivified_expiry(),
-        may_win: true,
         recache_s: flags.recache_s,
+        recache: flags.recache,
         new_cas: flags.new_cas,
         no_bump: flags.no_bump,
+        meta: true,
     });
     one_key(KeyCommand::MetaGet, key, line, &flags, operation)
 }
@@ -207,6 +224,7 @@ pub(super) fn delete(line: &[u8], now: Now) -> Parsed<'_> {
         stale: flags.stale,
         drop_value: flags.drop_value,
         expiry: flags.touch,
+        flags: flags.client_flags,
         refused_store: false,
     });
     one_key(KeyCommand::MetaDelete, key, line, &flags, operation)

@@ -17,6 +17,8 @@ use super::{Applied, Met, Shard};
 
 /// Digits of the greatest u64.
 const NUMBER_DIGITS_MAX: usize = 20;
+/// What C's `isspace` takes for one: memcached reads stored numbers with `strtoull`.
+const SPACES: &[u8] = b" \t\n\x0b\x0c\r";
 
 /// What a change takes in a batch beside its value: about a key and a head.
 const CHANGE_BYTES: u32 = 100;
@@ -28,6 +30,7 @@ struct Dress {
     new_cas: Option<u64>,
     stale: bool,
     token_sent: bool,
+    fetched: bool,
 }
 
 impl Dress {
@@ -38,6 +41,7 @@ impl Dress {
             new_cas,
             stale: false,
             token_sent: false,
+            fetched: false,
         }
     }
 }
@@ -68,6 +72,7 @@ impl Shard {
                     place,
                     before: self.cache.view(place).fields,
                     won: false,
+                    vivified: false,
                     token_sent: false,
                 }),
                 None => Applied::Plain(Outcome::NotFound),
@@ -79,15 +84,12 @@ impl Shard {
     fn fetch(&mut self, now: Now, hash: KeyHash, place: Place, fetch: &Fetch) -> Applied {
         let before = self.cache.view(place).fields;
         let now_s = seconds(now);
-        let recache = fetch.recache_s.is_some_and(|limit_s| {
-            before.expires_s != 0
-                && i64::from(before.expires_s) - i64::from(now_s) < i64::from(limit_s)
-        });
-        let won = fetch.may_win && (before.stale || recache) && !before.token_sent;
+        let won = fetch.meta && !before.token_sent && recaches(fetch, &before, now_s);
         let mut met = Met {
             place,
             before,
             won,
+            vivified: false,
             token_sent: before.token_sent,
         };
         if won || fetch.touch.is_some() {
@@ -119,10 +121,14 @@ impl Shard {
         match self.put(now, hash, key, Value::Small(&[]), &dress) {
             Ok(place) => {
                 let before = self.cache.view(place).fields;
+                if !fetch.no_bump {
+                    self.cache.bump(place, seconds(now));
+                }
                 Applied::Met(Met {
                     place,
                     before,
                     won: true,
+                    vivified: true,
                     token_sent: false,
                 })
             }
@@ -146,7 +152,7 @@ impl Shard {
         let mut dress = Dress::plain(store.flags, store.expiry.as_unix_s(), store.new_cas);
         match store.mode {
             StoreMode::Add => {
-                self.cache.bump(place, seconds(now));
+                self.cache.note_demand(place, seconds(now));
                 return Outcome::NotStored;
             }
             StoreMode::Set | StoreMode::Replace => match store.compare {
@@ -211,7 +217,7 @@ impl Shard {
         };
         let total = head.len() + tail.len();
         if total > self.settings.value_bytes_max as usize {
-            return Outcome::Failed(Failure::OutOfMemory);
+            return Outcome::NotStored;
         }
         if total > INLINE_BYTES_MAX {
             let mut joined = Vec::with_capacity(total);
@@ -253,15 +259,13 @@ impl Shard {
             None => old.expires_s,
         };
         if delete.drop_value {
+            let new_cas = match delete.new_cas {
+                None if !delete.stale => Some(old.cas),
+                other => other,
+            };
             let dress = Dress {
-                flags: 0,
-                expires_s,
-                new_cas: match delete.new_cas {
-                    None if !delete.stale => Some(old.cas),
-                    other => other,
-                },
-                stale: delete.stale || old.stale,
-                token_sent: old.token_sent && !delete.stale,
+                stale: delete.stale,
+                ..Dress::plain(delete.flags, expires_s, new_cas)
             };
             return match self.put(now, hash, key, Value::Small(&[]), &dress) {
                 Ok(_) => Outcome::Deleted,
@@ -291,46 +295,84 @@ impl Shard {
         arithmetic: &Arithmetic,
         present: Option<Place>,
     ) -> Outcome<'static> {
-        let (number, flags, expires_s) = match present {
-            Some(place) => {
-                let view = self.cache.view(place);
-                if arithmetic
-                    .compare
-                    .is_some_and(|cas| cas != 0 && cas != view.fields.cas)
-                {
-                    return Outcome::Exists;
-                }
-                let value = view.value();
-                let Some(old) = parse_number(value.as_slice()) else {
-                    return Outcome::Failed(Failure::NonNumeric);
-                };
-                let number = if arithmetic.decrement {
-                    old.saturating_sub(arithmetic.delta)
-                } else {
-                    old.wrapping_add(arithmetic.delta)
-                };
-                let expires_s = arithmetic
-                    .touch
-                    .map_or(view.fields.expires_s, Expiry::as_unix_s);
-                (number, view.fields.flags, expires_s)
-            }
-            None => match arithmetic.initial {
-                Some((initial, expiry)) => (initial, 0, expiry.as_unix_s()),
-                None => return Outcome::NotFound,
-            },
+        let Some(place) = present else {
+            return self.count_absent(now, hash, key, arithmetic);
         };
-        let mut digits = [0; NUMBER_DIGITS_MAX];
-        let digits = write_number(number, &mut digits);
-        let dress = Dress::plain(flags, expires_s, arithmetic.new_cas);
-        match self.put(now, hash, key, Value::Small(digits), &dress) {
-            Ok(place) => Outcome::Number {
+        let view = self.cache.view(place);
+        let old = view.fields;
+        let value = view.value();
+        // memcached looks at the cas unique ahead of the number, but not of an empty value.
+        let is_other = arithmetic
+            .compare
+            .is_some_and(|cas| cas != 0 && cas != old.cas);
+        if is_other && !value.is_empty() {
+            return Outcome::Exists;
+        }
+        let Some(number) = parse_number(value.as_slice()) else {
+            return Outcome::Failed(Failure::NonNumeric);
+        };
+        let number = if arithmetic.decrement {
+            number.saturating_sub(arithmetic.delta)
+        } else {
+            number.wrapping_add(arithmetic.delta)
+        };
+        // It stays the same item: a stale number is as stale as before.
+        let dress = Dress {
+            flags: old.flags,
+            expires_s: arithmetic.touch.map_or(old.expires_s, Expiry::as_unix_s),
+            new_cas: arithmetic.new_cas,
+            stale: old.stale,
+            token_sent: old.token_sent,
+            fetched: old.fetched,
+        };
+        match self.put_number(now, hash, key, number, &dress) {
+            Ok(cas) => Outcome::Number {
                 number,
-                cas: self.cache.view(place).fields.cas,
-                expires_s,
+                cas,
+                expired_s_before: old.expires_s,
+                expires_s: dress.expires_s,
+                vivified: false,
             },
-            Err(NoRoom) if present.is_none() => Outcome::NotStored,
             Err(NoRoom) => Outcome::Failed(Failure::OutOfMemory),
         }
+    }
+
+    fn count_absent(
+        &mut self,
+        now: Now,
+        hash: KeyHash,
+        key: &[u8],
+        arithmetic: &Arithmetic,
+    ) -> Outcome<'static> {
+        let Some((number, expiry)) = arithmetic.initial else {
+            return Outcome::NotFound;
+        };
+        let dress = Dress::plain(0, expiry.as_unix_s(), arithmetic.new_cas);
+        match self.put_number(now, hash, key, number, &dress) {
+            Ok(cas) => Outcome::Number {
+                number,
+                cas,
+                expired_s_before: 0,
+                expires_s: dress.expires_s,
+                vivified: true,
+            },
+            Err(NoRoom) => Outcome::NotStored,
+        }
+    }
+
+    /// Stores a number; returns its cas unique.
+    fn put_number(
+        &mut self,
+        now: Now,
+        hash: KeyHash,
+        key: &[u8],
+        number: u64,
+        dress: &Dress,
+    ) -> Result<u64, NoRoom> {
+        let mut digits = [0; NUMBER_DIGITS_MAX];
+        let digits = write_number(number, &mut digits);
+        let place = self.put(now, hash, key, Value::Small(digits), dress)?;
+        Ok(self.cache.view(place).fields.cas)
     }
 
     /// Stores a value; without room the old one goes, as memcached has it.
@@ -376,7 +418,7 @@ impl Shard {
             accessed_s: seconds(now),
             stale: dress.stale,
             token_sent: dress.token_sent,
-            fetched: false,
+            fetched: dress.fetched,
             tombstone: false,
             on_disk,
             disk: self.dirty_state(),
@@ -472,6 +514,15 @@ impl Shard {
     }
 }
 
+/// Whether a meta get finds an item that one client shall recache.
+fn recaches(fetch: &Fetch, before: &Fields, now_s: u32) -> bool {
+    let is_due = fetch.recache_s.is_some_and(|limit_s| {
+        before.expires_s != 0
+            && i64::from(before.expires_s) - i64::from(now_s) < i64::from(limit_s)
+    });
+    before.stale || is_due || fetch.recache
+}
+
 /// What stands for a deleted item until the disk has no record of its key.
 pub(super) fn tombstone(hash: KeyHash, key: &[u8], version: u64) -> NewItem<'_> {
     let head = Fields {
@@ -498,14 +549,18 @@ pub(super) fn seconds(now: Now) -> u32 {
     u32::try_from(now.unix_s()).unwrap_or(u32::MAX)
 }
 
-/// Reads a stored number: digits, and spaces behind them as memcached pads a shorter one.
+/// Reads a stored number as memcached does: spaces, a plus sign, digits, and nothing behind them
+/// or a space and whatever.
 fn parse_number(value: &[u8]) -> Option<u64> {
+    let start = value.iter().position(|byte| !SPACES.contains(byte))?;
+    let value = &value[start..];
+    let value = value.strip_prefix(b"+").unwrap_or(value);
     let digits = value
         .iter()
         .position(|byte| !byte.is_ascii_digit())
         .unwrap_or(value.len());
     let (digits, rest) = value.split_at(digits);
-    if digits.is_empty() || digits.len() > NUMBER_DIGITS_MAX || rest.iter().any(|&b| b != b' ') {
+    if digits.is_empty() || rest.first().is_some_and(|byte| !SPACES.contains(byte)) {
         return None;
     }
     digits.iter().try_fold(0_u64, |number, digit| {

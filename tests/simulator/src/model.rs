@@ -235,20 +235,6 @@ impl State {
         moment: Moment<'_>,
         after: &mut Vec<Self>,
     ) {
-        let joined = match (operation, item) {
-            (
-                Operation::Store {
-                    mode: Mode::Append | Mode::Prepend,
-                    value,
-                    ..
-                },
-                Some(item),
-            ) => item.value.len() + value.len(),
-            _ => 0,
-        };
-        if joined > moment.rules.value_bytes_max {
-            return after.push(self.with(item.cloned()));
-        }
         if !moment.rules.commands_may_fail {
             return;
         }
@@ -388,7 +374,7 @@ impl State {
             Mode::Append | Mode::Prepend
                 if old.value.len() + value.len() > moment.rules.value_bytes_max =>
             {
-                after.extend(matches!(answer, Answer::Unknown).then(unchanged));
+                after.extend(answer.is_not_stored().then(unchanged));
             }
             Mode::Append => self.stored(joined(&old.value, value), answer, after),
             Mode::Prepend => self.stored(joined(value, &old.value), answer, after),

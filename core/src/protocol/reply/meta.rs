@@ -2,12 +2,12 @@
 //!
 //! Decides which flags each command returns. Refuses to know what flags ask for.
 
-use crate::command::{Item, Outcome};
+use crate::command::{Expiry, Item, Outcome};
 use crate::time::Now;
 
 use super::{LINE_END, Piece, Sink, put_value};
 use crate::protocol::key::Key;
-use crate::protocol::number::Decimal;
+use crate::protocol::number::{self, Decimal};
 use crate::protocol::request::{KeyRequest, Meta, StoreRequest};
 use crate::protocol::token::Tokens;
 
@@ -34,6 +34,31 @@ fn ttl_s(expires_s: u32, now: Now) -> i64 {
     }
     let left_ms = (u64::from(expires_s) * 1000).saturating_sub(now.unix_ms);
     i64::try_from(left_ms / 1000).unwrap_or(i64::MAX)
+}
+
+/// What `t` shows depends on where it stands: `T`, and `N` of an item that it makes, change the
+/// expiry from left to right.
+struct ShownExpiry {
+    /// Unix seconds, 0 for never, as the flags so far have it.
+    shown_s: u32,
+    /// As all flags have it.
+    last_s: u32,
+    vivified: bool,
+    now: Now,
+}
+
+impl ShownExpiry {
+    /// Takes note of a `T` or an `N`.
+    fn pass(&mut self, flag: &[u8]) {
+        if !self.vivified {
+            if flag[0] == b'T' {
+                self.shown_s = self.last_s;
+            }
+        } else if let Some(exptime) = number::i32(&flag[1..]) {
+            // Both may change it, and the outcome knows only what comes last.
+            self.shown_s = Expiry::from_exptime(exptime, self.now).as_unix_s();
+        }
+    }
 }
 
 /// Seconds since the access before this one.
@@ -112,13 +137,17 @@ pub(super) fn render_get(
 }
 
 fn put_item_flags(sink: &mut impl Sink, request: &KeyRequest<'_>, item: &Item<'_>, now: Now) {
-    // `t` before `T` tells the expiry as it was.
-    let mut expires_s = item.expired_s_before;
+    let mut expiry = ShownExpiry {
+        shown_s: item.expired_s_before,
+        last_s: item.expires_s,
+        vivified: item.vivified,
+        now,
+    };
     for flag in Tokens(request.meta.flags) {
         match flag[0] {
-            b'T' => expires_s = item.expires_s,
+            b'T' | b'N' => expiry.pass(flag),
             b's' => put_number(sink, b's', item.value.len() as u64),
-            b't' => put_ttl(sink, expires_s, now),
+            b't' => put_ttl(sink, expiry.shown_s, now),
             b'c' => put_number(sink, b'c', item.cas),
             b'f' => put_number(sink, b'f', u64::from(item.flags)),
             b'l' => put_number(sink, b'l', idle_s(item, now)),
@@ -172,13 +201,23 @@ pub(super) fn render_arithmetic(
     now: Now,
 ) {
     let meta = &request.meta;
-    let (number, cas, expires_s) = match outcome {
+    let (number, cas, mut expiry) = match outcome {
         Outcome::Number { .. } if meta.quiet => return,
-        Outcome::Number {
+        &Outcome::Number {
             number,
             cas,
+            expired_s_before,
             expires_s,
-        } => (*number, *cas, *expires_s),
+            vivified,
+        } => {
+            let expiry = ShownExpiry {
+                shown_s: expired_s_before,
+                last_s: expires_s,
+                vivified,
+                now,
+            };
+            (number, cas, expiry)
+        }
         Outcome::NotFound => return put_code(sink, b"NF", meta, &request.key),
         Outcome::NotStored => return put_code(sink, b"NS", meta, &request.key),
         Outcome::Exists => return put_code(sink, b"EX", meta, &request.key),
@@ -193,7 +232,8 @@ pub(super) fn render_arithmetic(
     }
     for flag in Tokens(meta.flags) {
         match flag[0] {
-            b't' => put_ttl(sink, expires_s, now),
+            b'T' | b'N' => expiry.pass(flag),
+            b't' => put_ttl(sink, expiry.shown_s, now),
             b'c' => put_number(sink, b'c', cas),
             _ => put_echo(sink, flag, &request.key),
         }

@@ -31,6 +31,7 @@ const ITEM: Item<'static> = Item {
     stale: false,
     token_sent: false,
     won: false,
+    vivified: false,
     memory_bytes: 72,
 };
 
@@ -52,7 +53,9 @@ const STORED: Outcome<'static> = Outcome::Stored {
 const NUMBER: Outcome<'static> = Outcome::Number {
     number: 1234,
     cas: 7,
+    expired_s_before: 0,
     expires_s: 1_700_000_031,
+    vivified: false,
 };
 
 #[test]
@@ -240,6 +243,38 @@ fn remaining_seconds() {
     assert_eq!(ttl("mg k T0 t", in_30, 0), "HD t-1\r\n");
     assert_eq!(ttl("mg k T-1 t", in_30, 1), "HD t0\r\n");
     assert_eq!(ttl("mg k t", 1_700_000_001, 1_700_000_001), "HD t0\r\n");
+    assert_eq!(ttl("mg k N60 t T30", 0, in_30), "HD t-1\r\n");
+}
+
+#[test]
+fn remaining_seconds_of_what_is_vivified() {
+    let ttl = |line: &str, expires_s| {
+        let item = Item {
+            expires_s,
+            vivified: true,
+            won: true,
+            ..ITEM
+        };
+        hit(line, item)
+    };
+    let (in_30, in_60) = (1_700_000_031, 1_700_000_061);
+    assert_eq!(ttl("mg k N30 t", in_30), "HD t30 W\r\n");
+    assert_eq!(ttl("mg k t N30", in_30), "HD t-1 W\r\n");
+    assert_eq!(ttl("mg k N30 t T60", in_60), "HD t30 W\r\n");
+    assert_eq!(ttl("mg k T60 t N30", in_30), "HD t60 W\r\n");
+    let number = |line: &str| {
+        let number = Outcome::Number {
+            number: 5,
+            cas: 7,
+            expired_s_before: 0,
+            expires_s: in_30,
+            vivified: true,
+        };
+        answer(line, &number)
+    };
+    assert_eq!(number("ma k t N30"), "HD t-1\r\n");
+    assert_eq!(number("ma k N30 t"), "HD t30\r\n");
+    assert_eq!(number("ma k T60 t N30"), "HD t60\r\n");
 }
 
 #[test]
@@ -276,8 +311,11 @@ fn ma_answers() {
     assert_eq!(answer("ma k v", &NUMBER), "VA 4\r\n1234\r\n");
     assert_eq!(
         answer("ma k t v c O1 k s", &NUMBER),
-        "VA 4 t30 c7 O1 kk\r\n1234\r\n"
+        "VA 4 t-1 c7 O1 kk\r\n1234\r\n"
     );
+    assert_eq!(answer("ma k t T30", &NUMBER), "HD t-1\r\n");
+    assert_eq!(answer("ma k T30 t", &NUMBER), "HD t30\r\n");
+    assert_eq!(answer("ma k N9 t T30", &NUMBER), "HD t-1\r\n");
     assert_eq!(answer("ma k q k", &Outcome::NotFound), "NF kk\r\n");
     assert_eq!(answer("ma k q C1 O1", &Outcome::Exists), "EX O1\r\n");
     assert_eq!(answer("ma k N0", &Outcome::NotStored), "NS\r\n");

@@ -37,7 +37,7 @@ const IN_60: Option<Expiry> = Some(Expiry::At(1_700_000_060));
 #[test]
 fn mg_flags() {
     let plain = Fetch {
-        may_win: true,
+        meta: true,
         ..Fetch::default()
     };
     assert_eq!(fetch(b"mg k"), plain);
@@ -56,17 +56,37 @@ fn mg_flags() {
     assert_eq!(fetch(b"mg k R-5").recache_s, Some(-5));
 }
 
+/// `R` looks at the expiry that a `T` ahead of it has set.
+#[test]
+fn mg_recaches_by_what_t_has_set() {
+    for (line, recache) in [
+        ("mg k T30 R60", true),
+        ("mg k T60 R30", false),
+        ("mg k T60 R60", false),
+        ("mg k T0 R60", false),
+        ("mg k T-1 R60", true),
+        ("mg k T-1 R0", false),
+        ("mg k T-1 R-1", false),
+    ] {
+        let fetch = fetch(line.as_bytes());
+        assert_eq!((fetch.recache, fetch.recache_s), (recache, None), "{line}");
+    }
+    let behind = fetch(b"mg k R60 T30");
+    assert_eq!((behind.recache, behind.recache_s), (false, Some(60)));
+}
+
 #[test]
 fn md_flags() {
     assert_eq!(deletion(b"md k q v k O1"), Delete::default());
     assert_eq!(
-        deletion(b"md k I x T30 C5 E6"),
+        deletion(b"md k I x T30 C5 E6 F9"),
         Delete {
             compare: Some(5),
             new_cas: Some(6),
             stale: true,
             drop_value: true,
             expiry: IN_30,
+            flags: 9,
             refused_store: false,
         }
     );

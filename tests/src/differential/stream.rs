@@ -1,0 +1,126 @@
+//! One stream, played to both servers.
+//!
+//! Decides the order: a batch is answered by both before the next is sent, on whichever
+//! connection, so that there is one order of all requests. Refuses to know what is drawn and how
+//! it is compared.
+
+use std::time::Instant;
+
+use super::comparison::Comparison;
+use super::exchange::{Broken, Connection};
+use super::generator::CONNECTIONS;
+use super::keys;
+use super::report::Report;
+use super::request::{Batch, Request};
+use super::tallies::Tallies;
+use super::{Pair, Side};
+
+/// The seconds that two clocks and their rounding make of one moment: both have ticks of a
+/// second, and each server is asked a little later than the other.
+const CLOCKS_S: u64 = 2;
+
+/// The first request that was not answered alike.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) batch: usize,
+    /// What differs, and of which command.
+    pub(super) what: String,
+    /// The same, the request, and both answers.
+    pub(super) told: String,
+}
+
+/// Plays a stream; adds what has been met to `report`.
+pub(super) fn play(
+    pair: &Pair,
+    seed: u64,
+    batches: &[Batch],
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let keys = keys::all();
+    let mut comparison = Comparison::new(&keys);
+    let mut connections: Vec<Connection> =
+        (0..CONNECTIONS).map(|_| Connection::open(pair)).collect();
+    let is_countable = Tallies::are_comparable(batches);
+    let before = read_tallies(&mut connections[0])?;
+    for (at, batch) in batches.iter().enumerate() {
+        let connection = &mut connections[batch.connection];
+        play_batch(at, batch, connection, &mut comparison, report)?;
+        if batch.quits {
+            *connection = Connection::open(pair);
+        }
+    }
+    if is_countable {
+        let after = read_tallies(&mut connections[0])?;
+        let count = after.since(&before).compare().map_err(|told| Failure {
+            batch: batches.len() - 1,
+            what: "counters".to_owned(),
+            told: format!("stream {seed} is counted otherwise: {told}"),
+        })?;
+        report.note_counters(count);
+    }
+    report.note_stream();
+    Ok(())
+}
+
+fn read_tallies(connection: &mut Connection) -> Result<Tallies, Failure> {
+    let stats = connection.stats().map_err(|broken| Failure {
+        batch: 0,
+        what: "stats".to_owned(),
+        told: format!("{:?} does not answer stats: {}", broken.side, broken.error),
+    })?;
+    Ok(Tallies::new(&stats))
+}
+
+fn play_batch(
+    at: usize,
+    batch: &Batch,
+    connection: &mut Connection,
+    comparison: &mut Comparison<'_>,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let started = Instant::now();
+    let answers = connection
+        .exchange(batch, &comparison.ledger)
+        .map_err(|broken| failed(at, batch, &broken))?;
+    report.note_batch(answers.writes, started.elapsed());
+    let slack_s = CLOCKS_S + report.longest_batch().as_secs();
+    let slack_s = i64::try_from(slack_s).expect("a batch takes no ages");
+    let pairs = answers.memcached.iter().zip(&answers.zufar);
+    for (request, (memcached, zufar)) in batch.requests.iter().zip(pairs) {
+        let met = comparison
+            .compare(request, memcached, zufar, slack_s)
+            .map_err(|what| Failure {
+                batch: at,
+                what: format!("{what} of {}", request.command),
+                told: format!(
+                    "{what} of {}\n  memcached: {}\n  Zufar:     {}",
+                    asked(batch, request),
+                    memcached.told(),
+                    zufar.told()
+                ),
+            })?;
+        report.note_request(request.command);
+        for listed in met {
+            report.note_listed(listed);
+        }
+    }
+    Ok(())
+}
+
+fn asked(batch: &Batch, request: &Request) -> String {
+    let depth = batch.requests.len();
+    format!("{}, in a batch of {depth}:", request.told())
+}
+
+fn failed(at: usize, batch: &Batch, broken: &Broken) -> Failure {
+    let name = match broken.side {
+        Side::Memcached => "memcached",
+        Side::Zufar => "Zufar",
+    };
+    let request = &batch.requests[broken.request];
+    Failure {
+        batch: at,
+        what: format!("{name} at {}", request.command),
+        told: format!("{name}: {} at {}", broken.error, asked(batch, request)),
+    }
+}
