@@ -6,8 +6,8 @@ use zufar_core::machine::Listener;
 
 use crate::sessions::{Answer, Session, without_cas, without_counts};
 
-/// What `stats` counts by the read and not by the command.
-const COUNTED_BY_READ: &[&str] = &[];
+/// What `stats` says of reads and writes, and not of commands.
+const SEEN_BY_READ: &[&str] = &["bytes_read", "bytes_written", "0:state"];
 
 /// Says `input` to a node whole and cut.
 pub fn splitting(input: &[u8]) {
@@ -16,7 +16,7 @@ pub fn splitting(input: &[u8]) {
     };
     let seen = |cut| {
         let answer = session.answer(Listener::Client, cut);
-        let mut bytes = without_counts(&answer.bytes, COUNTED_BY_READ);
+        let mut bytes = without_counts(&answer.bytes, SEEN_BY_READ);
         if session.cas_vary() {
             bytes = without_cas(&bytes);
         }
