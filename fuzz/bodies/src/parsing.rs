@@ -6,8 +6,8 @@
 use bytes::Bytes;
 use zufar_core::command::{Failure, Item, KEY_BYTES_MAX, Operation, Outcome, Value};
 use zufar_core::protocol::{
-    Key, KeyBuffer, ParseLimits, Refusal, Request, Then, parse, parse_get_prefix, render,
-    render_value,
+    GetRequest, Key, KeyBuffer, NextKey, ParseLimits, Refusal, Request, Then, next_key, parse,
+    parse_get_prefix, render, render_value,
 };
 use zufar_core::time::{Now, Time};
 
@@ -58,7 +58,8 @@ fn check_request(line: &[u8], request: &Request<'_>, limits: &ParseLimits) {
             for key in get.keys() {
                 check_key(line, &Key::plain(key).expect("a get has legal keys"));
             }
-            check_prefix(line, request);
+            check_prefix(line, get);
+            check_streamed(line, get);
         }
         Request::Store(store) => {
             check_key(line, &store.key);
@@ -75,11 +76,29 @@ fn check_request(line: &[u8], request: &Request<'_>, limits: &ParseLimits) {
     assert_eq!(line_of(&again, NOW), written);
 }
 
+/// The same keys come out of a line that is read as it comes.
+fn check_streamed(line: &[u8], get: &GetRequest<'_>) {
+    let mut rest = line[line.len() - get.keys_bytes()..].to_vec();
+    rest.extend_from_slice(b"\r\nnext");
+    let mut rest = rest.as_slice();
+    for key in get.keys() {
+        let next = next_key(rest);
+        let NextKey::Key {
+            key: read,
+            consumed,
+        } = next
+        else {
+            panic!("{next:?} where a key is");
+        };
+        assert_eq!(read, key);
+        rest = &rest[consumed..];
+    }
+    let consumed = rest.len() - b"next".len();
+    assert_eq!(next_key(rest), NextKey::End { consumed });
+}
+
 /// A long line is recognised by its first word alone, as the same request.
-fn check_prefix(line: &[u8], request: &Request<'_>) {
-    let Request::Get(get) = request else {
-        return;
-    };
+fn check_prefix(line: &[u8], get: &GetRequest<'_>) {
     match parse_get_prefix(line) {
         Some((head, consumed)) => {
             assert!(consumed <= line.len() && get.touch.is_none());
