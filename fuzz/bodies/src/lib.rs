@@ -10,11 +10,13 @@ mod parsing;
 mod peer_frames;
 mod requests;
 mod sessions;
+mod simulating;
 mod splitting;
 
 pub use disk_records::disk_records;
 pub use parsing::parsing;
 pub use peer_frames::peer_frames;
+pub use simulating::simulating;
 pub use splitting::splitting;
 
 /// A target: what it is called, and what it does with an input.
@@ -26,4 +28,5 @@ pub const TARGETS: &[Target] = &[
     ("splitting", splitting),
     ("disk_records", disk_records),
     ("peer_frames", peer_frames),
+    ("simulating", simulating),
 ];
