@@ -1,21 +1,33 @@
 //! What the core reads back from disk: records, and the notes that a start finds.
 //!
-//! Decides that nothing read is trusted: any bytes are a record to the letter, or refused.
+//! Decides that nothing read is trusted: any bytes are a record to the letter, or refused, and a
+//! node starts from any notes.
 
-use zufar_core::disk::{HEAD_BYTES, Head, RecordError, decode, encode_head};
+use zufar_core::disk::{Disk, HEAD_BYTES, Head, RecordError, Recovery, decode, encode_head};
+use zufar_core::machine::Listener;
+use zufar_simulator::ModelDisk;
+use zufar_simulator::rig::{START_UNIX_MS, settings};
+
+use crate::node::Node;
+use crate::sessions::{FILLED_VERSION, fill};
 
 /// A checksum ends each head, in bytes.
 const CHECKSUM_BYTES: usize = 4;
+/// Times that notes may have seen: those that an expiry of 32 bits can still express.
+const UNIX_MS_MAX: u64 = (u32::MAX as u64 - 1000) * 1000;
+/// Versions have Unix milliseconds above the lowest bits.
+const VERSION_MAX: u64 = UNIX_MS_MAX << 16;
 
 /// Reads `input`, whose first byte says as what.
 pub fn disk_records(input: &[u8]) {
     let Some((&how, bytes)) = input.split_first() else {
         return;
     };
-    match how % 3 {
+    match how % 4 {
         0 => check_bytes(bytes),
         1 => check_sealed(bytes),
-        _ => check_head(bytes),
+        2 => check_head(bytes),
+        _ => check_notes(bytes),
     }
 }
 
@@ -81,4 +93,45 @@ fn check_head(bytes: &[u8]) {
     assert_eq!(head.is_dead(second >> 32, 0), !lives || version == 0);
     record.push(b'v');
     assert_eq!(decode(&record), Err(RecordError::Truncated));
+}
+
+/// A node starts from any notes, and does as they say.
+fn check_notes(bytes: &[u8]) {
+    let Some((numbers, lists)) = bytes.split_first_chunk::<25>() else {
+        return;
+    };
+    let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| numbers[at + byte]));
+    let (first, second) = lists.split_at(lists.len() / 2);
+    let version_ceiling = number(0) % VERSION_MAX;
+    let recovery = Recovery {
+        version_ceiling,
+        // A flush draws a version, and no version is above the ceiling.
+        flushed: number(8) % (version_ceiling + 1),
+        flush_at_unix_ms: number(16) % UNIX_MS_MAX,
+        hot: vec![first.to_vec(), second.to_vec()],
+        ..Recovery::default()
+    };
+    let workers = 1 + u16::from(numbers[24] & 3);
+    let disk = ModelDisk::new();
+    fill(&disk);
+    let flushes = recovery.flush_at_unix_ms;
+    let flushed = recovery.flushed >= FILLED_VERSION || (1..=START_UNIX_MS).contains(&flushes);
+    let ahead = recovery.version_ceiling > FILLED_VERSION;
+    let seam = (&disk as &dyn Disk, recovery);
+    let node_settings = settings(workers, 16 << 20, true);
+    let mut node = Node::new(node_settings, START_UNIX_MS, Some(seam), Listener::Client);
+    node.send(b"get a\r\nset z 0 100 1\r\n1\r\nmg z v t\r\nincr z 2\r\nflush_all\r\nget z\r\n");
+    node.finish();
+    assert!(node.is_closed());
+    let heard = node.into_heard();
+    let rest: &[u8] = b"STORED\r\nVA 1 t100\r\n1\r\n3\r\nOK\r\nEND\r\n";
+    let found = [b"VALUE a 3 1\r\n1\r\nEND\r\n", rest].concat();
+    let gone = [b"END\r\n", rest].concat();
+    // An earlier run may have seen a later time than it is now, and the flush then is due.
+    let right = heard == gone && (flushed || ahead) || heard == found && !flushed;
+    assert!(
+        right,
+        "flushed {flushed}, ahead {ahead}: {}",
+        heard.escape_ascii()
+    );
 }

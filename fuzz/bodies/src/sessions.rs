@@ -114,9 +114,12 @@ impl Session {
     }
 }
 
+/// The version of the items that [`fill`] leaves.
+pub(crate) const FILLED_VERSION: u64 = (START_UNIX_MS - 60_000) << 16;
+
 /// Leaves a few items on a disk, and notes as an earlier run would have.
-fn fill(disk: &ModelDisk) {
-    let version = (START_UNIX_MS - 60_000) << 16;
+pub(crate) fn fill(disk: &ModelDisk) {
+    let version = FILLED_VERSION;
     let mut batch = Batch {
         number: 1,
         ..Batch::default()
