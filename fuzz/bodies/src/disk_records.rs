@@ -102,10 +102,10 @@ fn check_notes(bytes: &[u8]) {
     };
     let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| numbers[at + byte]));
     let (first, second) = lists.split_at(lists.len() / 2);
-    let version_ceiling = number(0) % VERSION_MAX;
+    // No version is above the ceiling: neither an item's nor a flush's.
+    let version_ceiling = (number(0) % VERSION_MAX).max(FILLED_VERSION);
     let recovery = Recovery {
         version_ceiling,
-        // A flush draws a version, and no version is above the ceiling.
         flushed: number(8) % (version_ceiling + 1),
         flush_at_unix_ms: number(16) % UNIX_MS_MAX,
         hot: vec![first.to_vec(), second.to_vec()],
