@@ -11,10 +11,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::cache::INLINE_BYTES_MAX;
-use crate::command::{Expiry, Failure, KEY_BYTES_MAX, Outcome};
+use crate::command::{Expiry, Failure, Outcome};
 use crate::id::ConnId;
 use crate::machine::Listener;
-use crate::protocol::{self, ErrorLine, ParseLimits, Refusal, Request, Sink, Then};
+use crate::protocol::{self, ErrorLine, NextKey, ParseLimits, Refusal, Request, Sink, Then};
 use crate::settings::Limits;
 use crate::time::{Now, Time};
 
@@ -351,44 +351,18 @@ impl Session {
     }
 
     fn next_key<'i>(&mut self, input: &'i [u8]) -> Step<'i> {
-        let start = input.iter().take_while(|&&byte| byte == b' ').count();
-        let rest = &input[start..];
-        let Some(length) = memchr::memchr2(b' ', b'\n', rest) else {
-            if rest.len() > KEY_BYTES_MAX + 1 {
-                self.state = State::SwallowLine;
-                return Step::KeysRefused {
-                    consumed: input.len(),
-                };
+        match protocol::next_key(input) {
+            NextKey::Key { key, consumed } => Step::Key { consumed, key },
+            NextKey::Incomplete { consumed: 0 } => Step::Need,
+            NextKey::Incomplete { consumed } => Step::Skip(consumed),
+            NextKey::End { consumed } => {
+                self.state = State::Idle;
+                Step::KeysEnd { consumed }
             }
-            return if start > 0 {
-                Step::Skip(start)
-            } else {
-                Step::Need
-            };
-        };
-        let at_end = rest[length] == b'\n';
-        let token = &rest[..length];
-        let key = if at_end {
-            token.strip_suffix(b"\r").unwrap_or(token)
-        } else {
-            token
-        };
-        if key.is_empty() {
-            self.state = State::Idle;
-            return Step::KeysEnd {
-                consumed: start + length + 1,
-            };
-        }
-        if key.len() > KEY_BYTES_MAX {
-            self.state = State::SwallowLine;
-            return Step::KeysRefused {
-                consumed: start + length,
-            };
-        }
-        // The delimiter stays: it may be the line's end.
-        Step::Key {
-            consumed: start + token.len(),
-            key,
+            NextKey::TooLong { consumed } => {
+                self.state = State::SwallowLine;
+                Step::KeysRefused { consumed }
+            }
         }
     }
 

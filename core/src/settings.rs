@@ -7,6 +7,10 @@ use alloc::string::String;
 /// The memcached release whose answers Zufar gives.
 pub const MEMCACHED_VERSION: &str = "1.6.45";
 
+/// Most memory that one worker may be given, in bytes: its tables are sized by its limit, whether
+/// or not the limit is ever reached.
+pub const WORKER_MEMORY_BYTES_MAX: u64 = 1 << 40;
+
 /// All that the workers of one node agree on.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -24,7 +28,8 @@ pub struct Settings {
     pub started_unix_s: u64,
     /// Threads, each a worker: at least 1.
     pub workers: u16,
-    /// Bound of the memory tier, index and bookkeeping included.
+    /// Bound of the memory tier, index and bookkeeping included: at most
+    /// [`WORKER_MEMORY_BYTES_MAX`] for each worker.
     pub memory_bytes: u64,
     /// Whether items may be evicted from memory for want of room (not with `-M`).
     pub evict: bool,

@@ -194,6 +194,28 @@ fn banned_crates_stay_out() {
     assert!(offenders.is_empty(), "{}", offenders.join("\n"));
 }
 
+/// The fuzz targets are a workspace of their own, whose lock file says what they bring.
+#[test]
+fn the_fuzz_targets_bring_nothing_that_is_banned() {
+    let rules = rules();
+    let banned = words(&rules, "bans", "deny");
+    let registries = words(&rules, "sources", "allow-registry");
+    let lock = fs::read_to_string(repository().join("fuzz/Cargo.lock")).expect("a lock file");
+    let lock: toml::Table = lock.parse().expect("a lock file is TOML");
+    let packages = lock["package"].as_array().expect("packages are a list");
+    let offenders: Vec<&str> = packages
+        .iter()
+        .filter(|package| {
+            let source = package.get("source").and_then(toml::Value::as_str);
+            let url = source.map(|source| source.trim_start_matches("registry+"));
+            let name = package["name"].as_str().expect("a name");
+            banned.contains(name) || url.is_some_and(|url| !registries.contains(url))
+        })
+        .map(|package| package["name"].as_str().expect("a name"))
+        .collect();
+    assert!(offenders.is_empty(), "{offenders:?}");
+}
+
 /// What `zufar-core` brings along, with the features that are on.
 fn core_tree() -> BTreeMap<String, BTreeSet<String>> {
     let text = cargo(&[

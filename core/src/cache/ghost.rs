@@ -11,6 +11,8 @@ use crate::hash::KeyHash;
 
 /// One slot for so many bytes of the memory limit.
 const LIMIT_BYTES_PER_SLOT: usize = 256;
+/// Slots of the largest table: half a GiB.
+const SLOTS_MAX: usize = 1 << 28;
 
 /// A direct-mapped table of 16-bit fingerprints; 0 is an empty slot.
 #[derive(Debug)]
@@ -21,16 +23,15 @@ pub(super) struct Ghost {
 impl Ghost {
     /// A table for a memory limit.
     pub(super) fn new(limit_bytes: usize) -> Self {
-        let slots = (limit_bytes / LIMIT_BYTES_PER_SLOT).max(1);
         Self {
-            slots: vec![0; slots].into_boxed_slice(),
+            slots: vec![0; slots_for(limit_bytes)].into_boxed_slice(),
         }
     }
 
     /// Whether a table for `limit_bytes` would be of quite another size. One that follows every
     /// small change of the limit would forget all too often.
     pub(super) fn misfits(&self, limit_bytes: usize) -> bool {
-        let fit = (limit_bytes / LIMIT_BYTES_PER_SLOT).max(1);
+        let fit = slots_for(limit_bytes);
         let slots = self.slots.len();
         slots > fit + fit / 4 || slots < fit - fit / 4
     }
@@ -61,6 +62,10 @@ impl Ghost {
         let slot = (low * self.slots.len() as u64) >> 32;
         (slot as usize, ((hash.bits() >> 32) as u16).max(1))
     }
+}
+
+fn slots_for(limit_bytes: usize) -> usize {
+    (limit_bytes / LIMIT_BYTES_PER_SLOT).clamp(1, SLOTS_MAX)
 }
 
 #[cfg(test)]
@@ -99,5 +104,11 @@ mod tests {
         assert!(ghost.misfits(2 << 20));
         assert!(ghost.misfits(1 << 19));
         assert!(ghost.misfits(0));
+    }
+
+    #[test]
+    fn has_a_largest_size() {
+        assert_eq!(slots_for(usize::MAX), SLOTS_MAX);
+        assert_eq!(slots_for(1 << 20), 4096);
     }
 }

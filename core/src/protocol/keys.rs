@@ -1,18 +1,17 @@
 //! The keys of a get line that is too long to be held: read as they come.
 //!
-//! Decides where a key ends in a line whose end has not come yet. Refuses to know what becomes
-//! of the keys. The readers are nom's streaming ones, which tell "no more" from "not yet".
+//! Decides where a key ends in a line whose end may not have come yet, and tells "no more" from
+//! "not yet". Refuses to know what becomes of the keys.
 
+use memchr::memchr2;
+use nom::Parser;
 use nom::branch::alt;
 use nom::bytes::complete::tag;
-use nom::bytes::streaming::{take_till1, take_while};
 use nom::combinator::value;
-use nom::{Err, Parser};
 
 use crate::command::KEY_BYTES_MAX;
 
 use super::request::GetRequest;
-use super::token::{Read, space_or_end, token};
 
 /// What stands next on a get line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +20,8 @@ pub enum NextKey<'a> {
     Key {
         /// The key.
         key: &'a [u8],
-        /// The bytes that it took, spaces before it included.
+        /// The bytes that it took, the spaces before it included; a carriage return behind it,
+        /// too, if it belongs to the line's end.
         consumed: usize,
     },
     /// Nothing complete yet.
@@ -30,9 +30,15 @@ pub enum NextKey<'a> {
         consumed: usize,
     },
     /// The line has no more keys.
-    End,
+    End {
+        /// The bytes up to its end, the end included.
+        consumed: usize,
+    },
     /// A key of more than 250 bytes: the line is refused.
-    TooLong,
+    TooLong {
+        /// Bytes that can be passed over. The line's end, still to be found, is behind them.
+        consumed: usize,
+    },
 }
 
 /// Recognises an unfinished line that may have any length: get, gets, getd and getsd. Returns
@@ -59,40 +65,48 @@ pub fn parse_get_prefix(input: &[u8]) -> Option<(GetRequest<'static>, usize)> {
     Some((head, input.len() - rest.len()))
 }
 
-/// Reads the next key of a get line. `input` is what has come of the line, without its end:
-/// all the rest of it if `line_complete`, else there is more to come.
+/// Reads the next key of a get line. `input` is what has come from there on: the line's rest, its
+/// end and what follows it, or as much of that as is there.
 #[must_use]
-pub fn next_key(input: &[u8], line_complete: bool) -> NextKey<'_> {
-    let found = if line_complete {
-        token(input)
-    } else {
-        streaming(input)
+#[inline]
+pub fn next_key(input: &[u8]) -> NextKey<'_> {
+    let spaces = input.iter().take_while(|&&byte| byte == b' ').count();
+    let rest = &input[spaces..];
+    let Some(length) = memchr2(b' ', b'\n', rest) else {
+        return unfinished(rest, spaces);
     };
-    match found {
-        Ok((_, key)) if key.len() > KEY_BYTES_MAX => NextKey::TooLong,
-        Ok((rest, key)) => NextKey::Key {
-            key,
-            consumed: input.len() - rest.len(),
+    let token = &rest[..length];
+    let key = match rest[length] {
+        b'\n' => without_return(token),
+        _ => token,
+    };
+    match key.len() {
+        0 => NextKey::End {
+            consumed: spaces + length + 1,
         },
-        Err(Err::Incomplete(_)) => unfinished(input),
-        Err(Err::Error(()) | Err::Failure(())) => NextKey::End,
+        // What ended the token stays: it may be the line's end.
+        1..=KEY_BYTES_MAX => NextKey::Key {
+            key,
+            consumed: spaces + length,
+        },
+        _ => NextKey::TooLong {
+            consumed: spaces + length,
+        },
     }
 }
 
-fn streaming(input: &[u8]) -> Read<'_, &[u8]> {
-    let (input, _) = take_while(|byte| byte == b' ').parse(input)?;
-    take_till1(|byte| byte == b' ').parse(input)
-}
-
-/// A key that reaches the end of what has come. The last byte may be the carriage return of the
-/// line's end, so it does not count yet.
-fn unfinished(input: &[u8]) -> NextKey<'_> {
-    let spaces = input.iter().take_while(|&&byte| byte == b' ').count();
-    let key = &input[spaces..];
-    let key = key.strip_suffix(b"\r").unwrap_or(key);
-    if space_or_end(key) > KEY_BYTES_MAX {
-        NextKey::TooLong
+/// A token that reaches the end of what has come. Its last byte may belong to the line's end, so
+/// it does not count yet.
+fn unfinished(token: &[u8], spaces: usize) -> NextKey<'_> {
+    if without_return(token).len() > KEY_BYTES_MAX {
+        NextKey::TooLong {
+            consumed: spaces + token.len(),
+        }
     } else {
         NextKey::Incomplete { consumed: spaces }
     }
+}
+
+fn without_return(token: &[u8]) -> &[u8] {
+    token.strip_suffix(b"\r").unwrap_or(token)
 }

@@ -251,3 +251,11 @@ pub struct Meta<'a> {
     /// Show the value only if the cas unique is another one (`C` of `mg`).
     pub(super) unless_cas: Option<u64>,
 }
+
+impl<'a> Meta<'a> {
+    /// All flags, as they were sent, with the spaces between them.
+    #[must_use]
+    pub const fn flags(&self) -> &'a [u8] {
+        self.flags
+    }
+}

@@ -570,22 +570,47 @@ fn long_get_lines_are_recognised_unfinished() {
 #[test]
 fn next_key_knows_no_more_from_not_yet() {
     let key = |key, consumed| NextKey::Key { key, consumed };
-    assert_eq!(next_key(b"  ab cd", false), key(b"ab", 4));
-    assert_eq!(next_key(b" cd", false), NextKey::Incomplete { consumed: 1 });
-    assert_eq!(next_key(b" cd", true), key(b"cd", 3));
-    assert_eq!(next_key(b"  ", false), NextKey::Incomplete { consumed: 2 });
-    assert_eq!(next_key(b"  ", true), NextKey::End);
-    assert_eq!(next_key(b"", true), NextKey::End);
-    assert_eq!(next_key(b"", false), NextKey::Incomplete { consumed: 0 });
+    let incomplete = |consumed| NextKey::Incomplete { consumed };
+    let end = |consumed| NextKey::End { consumed };
+    assert_eq!(next_key(b"  ab cd"), key(b"ab", 4));
+    assert_eq!(next_key(b" cd"), incomplete(1));
+    assert_eq!(next_key(b" cd\r"), incomplete(1));
+    assert_eq!(next_key(b" cd\n"), key(b"cd", 3));
+    assert_eq!(next_key(b" cd\r\n"), key(b"cd", 4));
+    assert_eq!(next_key(b" cd\r ef"), key(b"cd\r", 4));
+    assert_eq!(next_key(b"cd\nget b\n"), key(b"cd", 2));
+    assert_eq!(next_key(b"\r\r\n"), key(b"\r", 2));
+    assert_eq!(next_key(b"  "), incomplete(2));
+    assert_eq!(next_key(b"  \r"), incomplete(2));
+    assert_eq!(next_key(b""), incomplete(0));
+    assert_eq!(next_key(b"  \r\nget"), end(4));
+    assert_eq!(next_key(b"\n"), end(1));
+}
+
+#[test]
+fn next_key_knows_the_longest_key() {
     let longest = with_key("{}", 250);
-    assert_eq!(next_key(&longest, true), key(&longest, 250));
-    assert_eq!(
-        next_key(&with_key("{}\r", 250), false),
-        NextKey::Incomplete { consumed: 0 }
-    );
-    assert_eq!(next_key(&with_key("{}", 251), true), NextKey::TooLong);
-    assert_eq!(next_key(&with_key("{}", 251), false), NextKey::TooLong);
-    assert_eq!(next_key(&with_key("{} ", 251), false), NextKey::TooLong);
+    for (line, consumed) in [("{} ", 250), ("{}\n", 250), ("{}\r\n", 251)] {
+        let key = NextKey::Key {
+            key: &longest,
+            consumed,
+        };
+        assert_eq!(next_key(&with_key(line, 250)), key, "{line:?}");
+    }
+    for line in ["{}", "{}\r"] {
+        let incomplete = NextKey::Incomplete { consumed: 0 };
+        assert_eq!(next_key(&with_key(line, 250)), incomplete, "{line:?}");
+    }
+    for (line, bytes, consumed) in [
+        ("{}", 251, 251),
+        ("{}\r", 251, 252),
+        (" {} ", 251, 252),
+        ("{}\n", 251, 251),
+        ("{}\r ", 250, 251),
+    ] {
+        let too_long = NextKey::TooLong { consumed };
+        assert_eq!(next_key(&with_key(line, bytes)), too_long, "{line:?}");
+    }
 }
 
 /// Words and arguments that come close to commands.
@@ -658,15 +683,17 @@ proptest! {
     fn streamed_keys_are_the_keys(
         keys in proptest::collection::vec("[!-~]{1,12}", 1..20),
         gap in " {1,3}",
+        line_end in " {0,2}\r?\n",
         step in 1_usize..9,
     ) {
-        let line = keys.join(&gap).into_bytes();
-        let whole = [b"get ".as_slice(), &line].concat();
+        let keys_only = keys.join(&gap);
+        let whole = [b"get ", keys_only.as_bytes()].concat();
         let read: Vec<Vec<u8>> = get_request(&whole).keys().map(<[u8]>::to_vec).collect();
+        let line = [keys_only.as_bytes(), line_end.as_bytes(), b"get next"].concat();
         let mut streamed = Vec::new();
         let (mut start, mut end) = (0, 0);
         loop {
-            match next_key(&line[start..end], end == line.len()) {
+            match next_key(&line[start..end]) {
                 NextKey::Key { key, consumed } => {
                     streamed.push(key.to_vec());
                     start += consumed;
@@ -675,11 +702,15 @@ proptest! {
                     start += consumed;
                     end = line.len().min(end + step);
                 }
-                NextKey::End => break,
-                NextKey::TooLong => panic!("no key is that long"),
+                NextKey::End { consumed } => {
+                    start += consumed;
+                    break;
+                }
+                NextKey::TooLong { .. } => panic!("no key is that long"),
             }
         }
         prop_assert_eq!(&streamed, &read);
+        prop_assert_eq!(&line[start..], b"get next");
         let sent: Vec<Vec<u8>> = keys.into_iter().map(std::string::String::into_bytes).collect();
         prop_assert_eq!(&streamed, &sent);
     }

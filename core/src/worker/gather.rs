@@ -12,8 +12,11 @@ use crate::id::{ConnId, WorkerId};
 use crate::machine::{Actions, HostFigures, Listener};
 use crate::message::{Answer, Message, Question, Token};
 use crate::protocol::peer::DiskState;
-use crate::protocol::{END, META_NOOP, OK, RESET, Request, StatsRequest, render_version};
+use crate::protocol::{
+    END, ErrorLine, META_NOOP, OK, RESET, Request, StatsRequest, render_version,
+};
 use crate::session::Words;
+use crate::settings::WORKER_MEMORY_BYTES_MAX;
 use crate::shard::fair_share;
 use crate::time::Now;
 
@@ -322,8 +325,7 @@ impl Worker {
                 memory_bytes,
                 noreply,
             } => {
-                let purpose = Purpose::MemoryLimit(*memory_bytes);
-                self.ask_for(now, conn, purpose, !noreply, actions);
+                self.perform_memory_limit(now, conn, *memory_bytes, *noreply, actions);
             }
             Request::Settled { noreply } => {
                 if !noreply {
@@ -356,6 +358,23 @@ impl Worker {
             }
         }
         Flow::On(consumed)
+    }
+
+    fn perform_memory_limit(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        memory_bytes: u64,
+        noreply: bool,
+        actions: &mut Actions,
+    ) {
+        let share = memory_bytes / u64::from(self.settings.workers);
+        if share <= WORKER_MEMORY_BYTES_MAX {
+            let purpose = Purpose::MemoryLimit(memory_bytes);
+            self.ask_for(now, conn, purpose, !noreply, actions);
+        } else if !noreply {
+            self.say(now, conn, ErrorLine::MemlimitNotAdjusted.as_bytes());
+        }
     }
 
     /// Whether earlier commands of the connection have to be answered first. It then goes on by

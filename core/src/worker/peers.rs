@@ -23,10 +23,17 @@ impl Worker {
         input: &[u8],
         actions: &mut Actions,
     ) -> Flow {
-        let greeted = self
-            .links
-            .session(conn)
-            .is_some_and(|session| session.greeted);
+        let Some(session) = self.links.session(conn) else {
+            return Flow::Need;
+        };
+        let greeted = session.greeted;
+        if session.finishing {
+            // What a refused peer has sent on is as good as never read.
+            return match input.len() {
+                0 => Flow::Need,
+                bytes => Flow::On(bytes),
+            };
+        }
         let (frame, consumed) = match decode(input, self.settings.limits.frame_bytes_max) {
             Ok(Some(found)) => found,
             Ok(None) => return Flow::Need,

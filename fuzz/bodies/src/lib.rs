@@ -1,0 +1,32 @@
+//! What the fuzz targets do with their input, one function a target.
+//!
+//! Decides what must hold of any bytes. Refuses to know libFuzzer: `cargo test` runs the same
+//! functions over the corpus and over whatever was once found.
+#![forbid(unsafe_code)]
+
+mod disk_records;
+mod node;
+mod parsing;
+mod peer_frames;
+mod requests;
+mod sessions;
+mod simulating;
+mod splitting;
+
+pub use disk_records::disk_records;
+pub use parsing::parsing;
+pub use peer_frames::peer_frames;
+pub use simulating::simulating;
+pub use splitting::splitting;
+
+/// A target: what it is called, and what it does with an input.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    ("parsing", parsing),
+    ("splitting", splitting),
+    ("disk_records", disk_records),
+    ("peer_frames", peer_frames),
+    ("simulating", simulating),
+];
