@@ -19,6 +19,7 @@ use crate::{Client, PATIENCE, ports, wait_for};
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
     program: Program,
+    runtime: Option<String>,
     memory_mib: u32,
     threads: u16,
     disk: bool,
@@ -36,6 +37,7 @@ impl Default for NodeOptions {
     fn default() -> Self {
         Self {
             program: Program::under_test(),
+            runtime: None,
             memory_mib: 64,
             threads: 2,
             disk: true,
@@ -56,6 +58,13 @@ impl NodeOptions {
     #[must_use]
     pub fn program(mut self, program: Program) -> Self {
         self.program = program;
+        self
+    }
+
+    /// Runs over this runtime, whatever the environment asks for.
+    #[must_use]
+    pub fn runtime(mut self, name: &str) -> Self {
+        self.runtime = Some(name.to_owned());
         self
     }
 
@@ -308,7 +317,7 @@ impl Node {
         let text = format!("guid = \"{}\"\n{}", options.guid, options.config);
         fs::write(&config, text).expect("the configuration can be written");
         command.arg(config);
-        let runtime = std::env::var("ZUFAR_RUNTIME").unwrap_or_else(|_| "mio".to_owned());
+        let runtime = options.runtime.clone().unwrap_or_else(program::runtime);
         command.args(["--runtime", &runtime]);
         if options.unix_socket {
             command.arg("--unix-socket").arg(self.unix_socket());
