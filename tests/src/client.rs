@@ -19,6 +19,39 @@ enum Stream {
     Unix(UnixStream),
 }
 
+/// What came before the end of a connection.
+#[derive(Clone, Debug)]
+pub struct Rest {
+    /// All that was received.
+    pub bytes: Vec<u8>,
+    /// Whether that is all that was sent. It may not be where the server closed before it had
+    /// read everything: the kernel then resets the connection, and drops what is on its way.
+    pub is_whole: bool,
+}
+
+impl Stream {
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
+            Self::Unix(stream) => Self::Unix(stream.try_clone()?),
+        })
+    }
+
+    fn writer(&mut self) -> &mut (dyn Write + Send) {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Unix(stream) => stream,
+        }
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+}
+
 /// One connection. The methods that return no `Result` panic when the conversation fails.
 #[derive(Debug)]
 pub struct Client {
@@ -74,9 +107,9 @@ impl Client {
     /// # Errors
     /// When the kernel has no descriptor left.
     pub fn writer(&self) -> io::Result<impl Write + Send + use<>> {
-        Ok(match &self.stream {
-            Stream::Tcp(stream) => Box::new(stream.try_clone()?) as Box<dyn Write + Send>,
-            Stream::Unix(stream) => Box::new(stream.try_clone()?),
+        Ok(match self.stream.try_clone()? {
+            Stream::Tcp(stream) => Box::new(stream) as Box<dyn Write + Send>,
+            Stream::Unix(stream) => Box::new(stream),
         })
     }
 
@@ -98,10 +131,7 @@ impl Client {
     /// # Errors
     /// When the connection is broken.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => stream.write_all(bytes),
-            Stream::Unix(stream) => stream.write_all(bytes),
-        }
+        self.stream.writer().write_all(bytes)
     }
 
     /// Sends bytes.
@@ -118,11 +148,8 @@ impl Client {
     /// # Panics
     /// When the connection is broken.
     pub fn finish(&mut self) {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
-            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
-        }
-        .expect("an open connection can be half closed");
+        let result = self.stream.finish();
+        result.expect("an open connection can be half closed");
     }
 
     /// Reads once. 0 is the end.
@@ -266,6 +293,43 @@ impl Client {
             }
         }
         panic!("expected the end, found {}", shown(self.waiting()));
+    }
+
+    /// All that comes until the server closes, and whether it closed in peace.
+    ///
+    /// # Errors
+    /// When the connection is silent before that.
+    pub fn try_rest(&mut self) -> io::Result<Rest> {
+        let is_whole = loop {
+            match self.fill() {
+                Ok(0) => break true,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => break false,
+                Err(error) => return Err(error),
+            }
+        };
+        let bytes = self.waiting().to_vec();
+        self.taken = self.input.len();
+        Ok(Rest { bytes, is_whole })
+    }
+
+    /// Sends with `send`, says that nothing more comes, and meanwhile reads all that the server
+    /// answers until it closes. A server that closes before everything is sent is no error.
+    ///
+    /// # Errors
+    /// When the connection is silent before the end.
+    pub fn try_converse(
+        &mut self,
+        send: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send,
+    ) -> io::Result<Rest> {
+        let mut half = self.stream.try_clone()?;
+        std::thread::scope(|scope| {
+            let sender = scope.spawn(move || send(half.writer()).and_then(|()| half.finish()));
+            let mut rest = self.try_rest()?;
+            // Only one of the two threads is told of a reset.
+            rest.is_whole &= sender.join().expect("sending does not panic").is_ok();
+            Ok(rest)
+        })
     }
 
     /// Sends a line and reads one.

@@ -5,11 +5,12 @@
 //! program's insides: nothing of Zufar's own crates is linked here.
 //!
 //! The program is `zufar` beside the test executables in the target directory, or what
-//! `ZUFAR_BIN` names. `ZUFAR_RUNTIME` chooses the driver (default `mio`), so the same cases run
-//! over every driver. `ZUFAR_STAND_IN=memcached` runs the cases that a plain memcached can
+//! `ZUFAR_BIN` names. `ZUFAR_RUNTIME` chooses the runtime (default: the program's first), so the same
+//! cases run over every one. `ZUFAR_STAND_IN=memcached` runs the cases that a plain memcached can
 //! answer against the memcached of this machine; the others end at once.
 #![forbid(unsafe_code)]
 
+pub mod answers;
 pub mod client;
 pub mod differential;
 pub mod history;
@@ -18,6 +19,7 @@ pub mod ports;
 pub mod process;
 pub mod program;
 pub mod random;
+pub mod script;
 pub mod transcript;
 
 pub use client::Client;

@@ -25,6 +25,7 @@ pub fn runtime() -> String {
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
     program: Program,
+    runtime: Option<String>,
     memory_mib: u32,
     threads: u16,
     disk: bool,
@@ -42,6 +43,7 @@ impl Default for NodeOptions {
     fn default() -> Self {
         Self {
             program: Program::under_test(),
+            runtime: None,
             memory_mib: 64,
             threads: 2,
             disk: true,
@@ -62,6 +64,13 @@ impl NodeOptions {
     #[must_use]
     pub fn program(mut self, program: Program) -> Self {
         self.program = program;
+        self
+    }
+
+    /// Runs over this runtime, whatever the environment asks for.
+    #[must_use]
+    pub fn runtime(mut self, name: &str) -> Self {
+        self.runtime = Some(name.to_owned());
         self
     }
 
@@ -314,7 +323,8 @@ impl Node {
         let text = format!("guid = \"{}\"\n{}", options.guid, options.config);
         fs::write(&config, text).expect("the configuration can be written");
         command.arg(config);
-        command.args(["--runtime", &runtime()]);
+        let runtime = options.runtime.clone().unwrap_or_else(program::runtime);
+        command.args(["--runtime", &runtime]);
         if options.unix_socket {
             command.arg("--unix-socket").arg(self.unix_socket());
         } else {

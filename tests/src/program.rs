@@ -1,9 +1,12 @@
-//! Which program is under test, and where it is.
+//! Which program is under test, where it is, and over which runtime it runs.
 //!
-//! Decides how it is found and that it is fresh. Refuses to know its flags.
+//! Decides how it is found and that it is fresh. Refuses to know its flags, but for the one that
+//! names the runtime.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 /// The program under test.
@@ -70,6 +73,59 @@ pub fn zufar() -> PathBuf {
     path
 }
 
+/// The runtimes that the program offers, in its order. Nobody but the program lists them.
+///
+/// # Panics
+/// If its help does not list them.
+#[must_use]
+pub fn runtimes() -> &'static [String] {
+    static RUNTIMES: OnceLock<Vec<String>> = OnceLock::new();
+    RUNTIMES.get_or_init(|| {
+        let output = Command::new(zufar())
+            .args(["serve", "--help"])
+            .output()
+            .expect("the program can be run");
+        let help = String::from_utf8_lossy(&output.stdout).into_owned();
+        let listed = listed_runtimes(&help);
+        assert!(!listed.is_empty(), "the help lists no runtimes:\n{help}");
+        listed
+    })
+}
+
+/// The possible values of `--runtime` in `help`: lines such as `- mio: Our own event loop`.
+fn listed_runtimes(help: &str) -> Vec<String> {
+    let flag = |line: &&str| line.trim_start().starts_with("--runtime ");
+    let after = help.lines().skip_while(|line| !flag(line)).skip(1);
+    // Values start with a dash and a space, flags with a dash and a letter, or two dashes.
+    let next_flag = |line: &&str| {
+        let line = line.trim_start();
+        line.starts_with('-') && !line.starts_with("- ")
+    };
+    let of_this_flag = after.take_while(|line| !next_flag(line));
+    of_this_flag
+        .filter_map(|line| line.trim_start().strip_prefix("- "))
+        .filter_map(|value| value.split(':').next())
+        .map(|name| name.trim_end().to_owned())
+        .collect()
+}
+
+/// The runtime under test: what `ZUFAR_RUNTIME` names, else the program's first.
+///
+/// # Panics
+/// If the program does not offer it.
+#[must_use]
+pub fn runtime() -> String {
+    let Ok(named) = std::env::var("ZUFAR_RUNTIME") else {
+        return runtimes()[0].clone();
+    };
+    let offered = runtimes();
+    assert!(
+        offered.contains(&named),
+        "ZUFAR_RUNTIME={named}: the program offers {offered:?}"
+    );
+    named
+}
+
 /// The memcached of this machine, if it has one.
 #[must_use]
 pub fn memcached() -> Option<PathBuf> {
@@ -92,4 +148,18 @@ fn newer_source(program: &Path) -> Option<String> {
 
 fn changed(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).ok()?.modified().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runtimes_are_read_from_the_help() {
+        let help = "Options:\n      --runtime <RUNTIME>\n          The event loop\n\n          \
+                    Possible values:\n          - mio:  Our own\n          - smol: Tasks\n\n  \
+                    -l, --listen <ADDR>\n          - not this\n      --port\n          - nor: this\n";
+        assert_eq!(listed_runtimes(help), ["mio", "smol"]);
+        assert!(listed_runtimes("Options:\n").is_empty());
+    }
 }

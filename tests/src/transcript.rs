@@ -167,6 +167,23 @@ impl Section {
         Ok(())
     }
 
+    /// All that is sent, with 1 for every name.
+    #[must_use]
+    pub fn sent(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (_, step) in &self.steps {
+            if let Step::Send(bytes) = step {
+                for part in parts(bytes) {
+                    match part {
+                        Part::Plain(bytes) => out.extend_from_slice(bytes),
+                        Part::Name(_) => out.push(b'1'),
+                    }
+                }
+            }
+        }
+        out
+    }
+
     /// Sends what can be sent now, from step `at` on; returns the first step that waits.
     fn send_from(
         &self,
