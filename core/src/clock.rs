@@ -6,6 +6,7 @@
 //! After Kulkarni, Demirbas et al., *Logical Physical Clocks* (2014), with the logical part
 //! folded into the low 16 bits.
 
+use crate::planted::{self, Bug};
 use crate::time::Now;
 
 const LOGICAL_BITS: u32 = 16;
@@ -33,6 +34,11 @@ impl VersionClock {
     /// The ceiling says nothing about time: it lies ahead of it, and after a few quick restarts
     /// by minutes.
     pub(crate) fn new(ceiling: u64, floor_ms: u64) -> Self {
+        let floor_ms = if planted::has(Bug::TimeFromCeiling) {
+            (ceiling >> LOGICAL_BITS).saturating_sub(CEILING_AHEAD_MS)
+        } else {
+            floor_ms
+        };
         Self {
             last: ceiling,
             ceiling,
@@ -44,7 +50,8 @@ impl VersionClock {
     /// Whether the next version lies below what the disk keeps, so that no later run draws it
     /// again.
     pub(crate) fn may_draw(&self, now: Now) -> bool {
-        self.last.max(now.unix_ms << LOGICAL_BITS) + 1 < self.safe
+        planted::has(Bug::DrawUnsafeVersions)
+            || self.last.max(now.unix_ms << LOGICAL_BITS) + 1 < self.safe
     }
 
     /// Takes note that the disk keeps `ceiling`.

@@ -18,6 +18,7 @@ pub mod id;
 pub mod machine;
 pub mod message;
 pub mod notice;
+pub mod planted;
 pub mod protocol;
 mod session;
 pub mod settings;

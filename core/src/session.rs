@@ -14,6 +14,7 @@ use crate::cache::INLINE_BYTES_MAX;
 use crate::command::{Expiry, Failure, Outcome};
 use crate::id::ConnId;
 use crate::machine::Listener;
+use crate::planted::{self, Bug};
 use crate::protocol::{self, ErrorLine, NextKey, ParseLimits, Refusal, Request, Sink, Then};
 use crate::settings::Limits;
 use crate::time::{Now, Time};
@@ -536,6 +537,13 @@ impl Session {
 
     /// Moves answers to the output, as far as they are complete.
     fn flush_ready(&mut self, now: Now, context: &Rendering<'_>, buffers: &mut Buffers) {
+        if planted::has(Bug::AnswerOutOfOrder)
+            && let [first, second, ..] = self.slots.make_contiguous()
+            && !first.ready
+            && second.ready
+        {
+            core::mem::swap(first, second);
+        }
         while let Some(slot) = self.slots.front() {
             if !slot.ready {
                 return;

@@ -15,12 +15,6 @@ use tempfile::TempDir;
 use crate::program::{self, Program};
 use crate::{Client, PATIENCE, ports, wait_for};
 
-/// The driver that nodes run on: what `ZUFAR_RUNTIME` names, or mio.
-#[must_use]
-pub fn runtime() -> String {
-    std::env::var("ZUFAR_RUNTIME").unwrap_or_else(|_| "mio".to_owned())
-}
-
 /// How a node is started. The defaults are small: 64 MiB, two threads, data on disk.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 use zufar_tests::program::{self, Program};
-use zufar_tests::{Node, PATIENCE, node, ports, wait_for};
+use zufar_tests::{Node, PATIENCE, ports, wait_for};
 
 fn home() -> TempDir {
     tempfile::tempdir().expect("a temporary directory can be made")
@@ -372,7 +372,7 @@ fn one_ready_line_where_there_is_no_terminal() {
     let ready: Vec<&str> = log.lines().filter(|line| line.contains("ready")).collect();
     assert_eq!(ready.len(), 1, "{log}");
     assert!(ready[0].contains(&listening(node.port())), "{log}");
-    let runtime = format!(" threads 2 on {}, ", node::runtime());
+    let runtime = format!(" threads 2 on {}, ", program::runtime());
     assert!(ready[0].contains(&runtime), "{log}");
 }
 

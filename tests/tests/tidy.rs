@@ -9,7 +9,14 @@ use zufar_tests::program::repository;
 const FILE_LINES_MAX: usize = 800;
 /// Tests in the file they test, up to here; beyond that they get a file of their own.
 const INLINE_TEST_LINES_MAX: usize = 150;
-const FOLDERS: &[&str] = &["core", "runtime-mio", "runtime-smol", "cli", "tests", "fuzz"];
+const FOLDERS: &[&str] = &[
+    "core",
+    "runtime-mio",
+    "runtime-smol",
+    "cli",
+    "tests",
+    "fuzz",
+];
 
 struct Source {
     name: String,

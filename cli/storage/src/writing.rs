@@ -128,7 +128,7 @@ struct Pen<'a> {
     batch: WriteBatch,
     /// What the ledger will say once the batch is in, as far as that differs.
     ledger: BTreeMap<Vec<u8>, Option<Parts>>,
-    lasting: [Option<Vec<u8>>; 3],
+    lasting: [Option<Vec<u8>>; LASTING_NOTES.len()],
     accepted_bytes: u64,
     chunk_key: Vec<u8>,
 }

@@ -3,6 +3,7 @@
 //! Decides how segments are allocated, filled, chained, spared and given back, and keeps the
 //! sums of what lives in them. Refuses to know keys, policy and the memory limit.
 
+use crate::planted::{self, Bug};
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -470,7 +471,11 @@ impl Log {
         let queue = segment.queue.expect("a record lies in a segment in use");
         self.chains[queue as usize].charge -= charge.total();
         self.sums.records -= 1;
-        self.sums.record_bytes -= charge.record_bytes;
+        self.sums.record_bytes -= if planted::has(Bug::CountBytesWrong) {
+            charge.record_bytes / 2
+        } else {
+            charge.record_bytes
+        };
         if charge.pinned {
             segment.pinned -= charge.record_bytes as u32;
             self.sums.pinned_bytes -= charge.total();

@@ -11,6 +11,7 @@ use crate::command::{
     Arithmetic, Delete, Expiry, Failure, Fetch, Operation, Outcome, Store, StoreMode, Value,
 };
 use crate::hash::KeyHash;
+use crate::planted::{self, Bug};
 use crate::time::Now;
 
 use super::{Applied, Met, Shard};
@@ -84,7 +85,8 @@ impl Shard {
     fn fetch(&mut self, now: Now, hash: KeyHash, place: Place, fetch: &Fetch) -> Applied {
         let before = self.cache.view(place).fields;
         let now_s = seconds(now);
-        let won = fetch.meta && !before.token_sent && recaches(fetch, &before, now_s);
+        let may_win = fetch.meta || planted::has(Bug::GetTakesToken);
+        let won = may_win && !before.token_sent && recaches(fetch, &before, now_s);
         let mut met = Met {
             place,
             before,
@@ -483,7 +485,7 @@ impl Shard {
     fn drop_item(&mut self, now: Now, hash: KeyHash, key: &[u8], place: Place) {
         let old = self.cache.view(place).fields;
         let on_disk = old.on_disk || old.disk == DiskState::Submitted;
-        if self.persist.is_none() || !on_disk {
+        if self.persist.is_none() || !on_disk || planted::has(Bug::ForgetTombstone) {
             self.cache.remove(place);
             return;
         }
@@ -517,8 +519,7 @@ impl Shard {
 /// Whether a meta get finds an item that one client shall recache.
 fn recaches(fetch: &Fetch, before: &Fields, now_s: u32) -> bool {
     let is_due = fetch.recache_s.is_some_and(|limit_s| {
-        before.expires_s != 0
-            && i64::from(before.expires_s) - i64::from(now_s) < i64::from(limit_s)
+        before.expires_s != 0 && i64::from(before.expires_s) - i64::from(now_s) < i64::from(limit_s)
     });
     before.stale || is_due || fetch.recache
 }

@@ -19,6 +19,7 @@ use crate::disk::{
 use crate::hash::KeyHash;
 use crate::id::WorkerId;
 use crate::notice::{Notice, Severity};
+use crate::planted::{self, Bug};
 use crate::settings::{DiskSettings, Settings};
 use crate::time::{Now, Time};
 
@@ -254,6 +255,9 @@ impl Persist {
 
     /// Age of the oldest acknowledged change that is not yet synced.
     pub(super) fn synced_lag_ms(&self, now: Time) -> u64 {
+        if planted::has(Bug::LagForgetsSync) {
+            return self.written_lag_ms(now);
+        }
         let unsynced = self.submitted.iter().map(|batch| batch.since).min();
         earlier(unsynced, self.waiting_since()).map_or(0, |since| now.millis_since(since))
     }
@@ -262,6 +266,7 @@ impl Persist {
     fn waiting_since(&self) -> Option<Time> {
         let queued = self.queue.front().map(|dirty| dirty.since);
         let noted = self.notes.iter().filter_map(|note| note.since).min();
+        let noted = noted.filter(|_| !planted::has(Bug::LagForgetsFlush));
         earlier(queued, noted)
     }
 
@@ -391,6 +396,9 @@ impl Persist {
         self.submitted = kept;
         for batch in again.into_iter().rev() {
             self.submitted_bytes -= batch.bytes;
+            if planted::has(Bug::ForgetDirty) && batch.epoch.is_some() {
+                continue;
+            }
             for entry in batch.entries.iter().rev() {
                 if let Some(place) = submitted_place(cache, entry) {
                     cache.set_disk(place, DiskState::Queued, true);

@@ -14,6 +14,7 @@ use crate::disk::{DiskError, Found, Head, Load, Request, Scan, Scanned, decode, 
 use crate::hash::{KeyHash, PARTITIONS};
 use crate::id::WorkerId;
 use crate::notice::{Notice, Severity};
+use crate::planted::{self, Bug};
 use crate::time::Now;
 
 use super::apply::seconds;
@@ -217,7 +218,7 @@ impl Shard {
         head: &Head,
         value: Value<'_>,
     ) -> Result<(), Failure> {
-        if head.is_dead(now.unix_s(), self.flushed) {
+        if head.is_dead(now.unix_s(), self.flushed) && !planted::has(Bug::ResurrectAtPreload) {
             self.note_expired(now, head.expires_s);
             return Ok(());
         }
@@ -226,7 +227,11 @@ impl Shard {
         }
         self.clock.advance_past(head.version);
         let head = Fields {
-            version: head.version,
+            version: if planted::has(Bug::ResurrectAtPreload) {
+                self.clock.last()
+            } else {
+                head.version
+            },
             cas: head.cas,
             flags: head.flags,
             expires_s: head.expires_s,
@@ -396,7 +401,8 @@ impl Shard {
     fn take_scanned(&mut self, now: Now, record: &Scanned, buffer: &[u8]) {
         let key = record.key.of(buffer);
         let hash = KeyHash::of(key);
-        if record.head.is_dead(now.unix_s(), self.flushed) {
+        let dead = record.head.is_dead(now.unix_s(), self.flushed);
+        if dead && !planted::has(Bug::ResurrectAtPreload) {
             return;
         }
         // What this run has stored meanwhile was not recovered.

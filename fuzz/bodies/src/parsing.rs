@@ -208,6 +208,7 @@ fn items() -> [Item<'static>; 2] {
         stale: false,
         token_sent: false,
         won: false,
+        vivified: false,
         memory_bytes: 100,
     };
     let marked = Item {
@@ -218,6 +219,7 @@ fn items() -> [Item<'static>; 2] {
         stale: true,
         token_sent: true,
         won: true,
+        vivified: true,
         ..plain.clone()
     };
     [plain, marked]
@@ -232,7 +234,9 @@ fn outcomes(operation: &Operation<'_>) -> Vec<Outcome<'static>> {
         Operation::Arithmetic(_) => outcomes.push(Outcome::Number {
             number: u64::MAX,
             cas: u64::MAX,
+            expired_s_before: 0,
             expires_s: 1,
+            vivified: true,
         }),
         Operation::Store(_) => {}
     }

@@ -155,7 +155,7 @@ impl Run {
         match how % 7 {
             0 => self.disk.fail_writes(Some(DiskError::Full)),
             1 => self.disk.fail_writes(Some(DiskError::Failed)),
-            2 => self.disk.fail_sync(),
+            2 => self.disk.fail_sync(DiskError::Failed),
             3 => self.rig.disk_held = true,
             4 => self.rig.disk_held = false,
             _ => self.disk.fail_writes(None),

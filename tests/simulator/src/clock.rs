@@ -1,20 +1,22 @@
 //! The host's two clocks: one that only ever advances, and one that somebody may set.
 //!
-//! Decides what a driver's clock shows when the system's jumps. Refuses to know who asks.
+//! Decides what a driver's clock shows when the system's jumps. Refuses to know who asks; how
+//! Unix time follows the system's clock is the core's [`Slew`].
 
+use zufar_core::slew::Slew;
 use zufar_core::time::{Now, Time};
 
-/// How often a driver looks at the system's clock, in nanoseconds.
-const STEER_INTERVAL_NS: u64 = 100_000_000;
 const NS_PER_MS: u64 = 1_000_000;
 
 /// A host's clocks.
 #[derive(Debug)]
 pub(crate) struct HostClock {
-    time: Time,
+    now: Now,
     /// What the system's clock shows beyond monotonic time, in nanoseconds.
     system_ahead_ns: u64,
     slew: Slew,
+    /// The monotonic time at which the process has started, from which it counts.
+    started_ns: u64,
 }
 
 impl HostClock {
@@ -22,26 +24,28 @@ impl HostClock {
     pub(crate) fn new(unix_ms: u64) -> Self {
         let system_ahead_ns = unix_ms * NS_PER_MS;
         Self {
-            time: Time::ZERO,
+            now: Now {
+                time: Time::ZERO,
+                unix_ms,
+            },
             system_ahead_ns,
             slew: Slew::new(system_ahead_ns),
+            started_ns: 0,
         }
     }
 
     /// Monotonic time.
     pub(crate) const fn time(&self) -> Time {
-        self.time
+        self.now.time
     }
 
     /// Time passes.
     pub(crate) fn advance_to(&mut self, time: Time) {
-        assert!(time >= self.time, "time never goes back");
-        self.time = time;
+        assert!(time >= self.now.time, "time never goes back");
         let elapsed_ns = time.as_nanos();
-        if elapsed_ns >= self.slew.steered_ns + STEER_INTERVAL_NS {
-            self.slew
-                .steer(elapsed_ns, self.system_ahead_ns + elapsed_ns);
-        }
+        let system_ns = self.system_ahead_ns + elapsed_ns;
+        let shown = self.slew.now(elapsed_ns - self.started_ns, || system_ns);
+        self.now = Now { time, ..shown };
     }
 
     /// Somebody sets the system's clock.
@@ -52,48 +56,13 @@ impl HostClock {
 
     /// A process starts, and takes the system's clock as it is.
     pub(crate) fn start_process(&mut self) {
-        let system_ns = self.system_ahead_ns + self.time.as_nanos();
-        self.slew = Slew::new(self.system_ahead_ns);
-        self.slew.steer(self.time.as_nanos(), system_ns);
+        self.started_ns = self.now.time.as_nanos();
+        self.slew = Slew::new(self.system_ahead_ns + self.started_ns);
+        self.advance_to(self.now.time);
     }
 
     /// What a process of this host is handed.
-    pub(crate) fn now(&self) -> Now {
-        Now {
-            time: self.time,
-            unix_ms: self.slew.unix_ns(self.time.as_nanos()) / NS_PER_MS,
-        }
-    }
-}
-
-const SLEW_DIVISOR: u64 = 200;
-#[derive(Clone, Debug)]
-struct Slew {
-    unix_at_origin_ns: u64,
-    steered_ns: u64,
-}
-
-impl Slew {
-    fn new(system_ns: u64) -> Self {
-        Self {
-            unix_at_origin_ns: system_ns,
-            steered_ns: 0,
-        }
-    }
-
-    fn unix_ns(&self, elapsed_ns: u64) -> u64 {
-        self.unix_at_origin_ns.saturating_add(elapsed_ns)
-    }
-
-    fn steer(&mut self, elapsed_ns: u64, system_ns: u64) {
-        let reach = (elapsed_ns - self.steered_ns) / SLEW_DIVISOR;
-        let ours = self.unix_ns(elapsed_ns);
-        let ahead = ours.saturating_sub(system_ns).min(reach);
-        let behind = system_ns.saturating_sub(ours).min(reach);
-        self.unix_at_origin_ns = self
-            .unix_at_origin_ns
-            .saturating_sub(ahead)
-            .saturating_add(behind);
-        self.steered_ns = elapsed_ns;
+    pub(crate) const fn now(&self) -> Now {
+        self.now
     }
 }

@@ -19,6 +19,7 @@ pub mod random;
 pub mod request;
 pub mod rig;
 pub mod run;
+pub mod sweep;
 pub mod trace;
 pub mod world;
 

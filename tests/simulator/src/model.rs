@@ -436,6 +436,9 @@ impl State {
         moment: Moment<'_>,
         after: &mut Vec<Self>,
     ) {
+        // It stays the same item: a stale number is as stale as before.
+        let stale = item.is_some_and(|item| item.stale);
+        let token_sent = item.is_some_and(|item| item.token_sent);
         let (number, flags, expires_s) = match (item, initial) {
             (None, None) => {
                 after.extend(answer.is_miss().then(|| self.with(None)));
@@ -466,8 +469,8 @@ impl State {
             flags,
             cas: Version::Above(0),
             expires_s,
-            stale: false,
-            token_sent: false,
+            stale,
+            token_sent,
         };
         match answer {
             Answer::Number(told) if *told == number => self.with_new(counted, None, after),

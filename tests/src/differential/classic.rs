@@ -15,7 +15,9 @@ const LINE_BYTES_MAX: usize = 2000;
 impl Generator<'_> {
     /// get, gets, gat, gats.
     pub(super) fn fetch(&mut self) -> Request {
-        let command = self.random.pick(&["get", "get", "gets", "gets", "gat", "gats"]);
+        let command = self
+            .random
+            .pick(&["get", "get", "gets", "gets", "gat", "gats"]);
         let touches = command.starts_with("gat");
         let mut request = Request::new(command);
         if touches {

@@ -146,12 +146,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    fn is_quiet_vivification(
-        &self,
-        request: &Request,
-        memcached: &Answer,
-        zufar: &Answer,
-    ) -> bool {
+    fn is_quiet_vivification(&self, request: &Request, memcached: &Answer, zufar: &Answer) -> bool {
         request.command == "ma"
             && request.silence == Silence::Usual
             && request.has(b'N')
@@ -462,7 +457,6 @@ fn mended(memcached: &Answer, zufar: &Answer) -> Verdict {
         differ("the answers to a delete")
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -152,7 +152,9 @@ impl Generator<'_> {
             flags.add(format!("N{}", self.exptime()));
         }
         if self.random.once_in(8) {
-            let limit = self.random.pick(&["0", "-1", "500", "2000", "10000", "50000"]);
+            let limit = self
+                .random
+                .pick(&["0", "-1", "500", "2000", "10000", "50000"]);
             flags.add(format!("R{limit}"));
         }
         if self.sets_apart && self.random.once_in(12) {

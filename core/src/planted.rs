@@ -1,0 +1,82 @@
+//! Bugs on purpose, to see whether the simulator finds them.
+//!
+//! Decides which one is in. Exists in full only with the feature `planted`, which nothing but
+//! the simulator's own tests switches on; without it every question is answered by a constant.
+
+/// A bug that can be planted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Bug {
+    /// What a failed sync took along is not written again.
+    ForgetDirty = 1,
+    /// An answer for a connection that is gone goes to the one that has its slot now.
+    StaleTicket,
+    /// A delete leaves the record on disk.
+    ForgetTombstone,
+    /// An answer overtakes the one before it.
+    AnswerOutOfOrder,
+    /// What was flushed or has expired comes back when it is read from disk.
+    ResurrectAtPreload,
+    /// A record that is replaced gives back fewer bytes than it took.
+    CountBytesWrong,
+    /// The lag forgets a flush that the disk has refused.
+    LagForgetsFlush,
+    /// The lag counts as synced what is only written.
+    LagForgetsSync,
+    /// After a restart time is taken from the ceiling of versions.
+    TimeFromCeiling,
+    /// Versions are drawn above a ceiling that the disk does not keep yet.
+    DrawUnsafeVersions,
+    /// A classic get takes the recache token of a stale item.
+    GetTakesToken,
+}
+
+impl Bug {
+    /// All of them, by the names that `cargo sim --bug` takes.
+    pub const ALL: [(&'static str, Self); 11] = [
+        ("forget-dirty", Self::ForgetDirty),
+        ("stale-ticket", Self::StaleTicket),
+        ("forget-tombstone", Self::ForgetTombstone),
+        ("answer-out-of-order", Self::AnswerOutOfOrder),
+        ("resurrect-at-preload", Self::ResurrectAtPreload),
+        ("count-bytes-wrong", Self::CountBytesWrong),
+        ("lag-forgets-flush", Self::LagForgetsFlush),
+        ("lag-forgets-sync", Self::LagForgetsSync),
+        ("time-from-ceiling", Self::TimeFromCeiling),
+        ("draw-unsafe-versions", Self::DrawUnsafeVersions),
+        ("get-takes-token", Self::GetTakesToken),
+    ];
+}
+
+#[cfg(feature = "planted")]
+mod switch {
+    use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+    use super::Bug;
+
+    static PLANTED: AtomicU8 = AtomicU8::new(0);
+
+    /// Plants `bug` in every worker of this process, or none.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.store(bug.map_or(0, |bug| bug as u8), Relaxed);
+    }
+
+    /// Whether `bug` is in.
+    #[must_use]
+    pub(crate) fn has(bug: Bug) -> bool {
+        PLANTED.load(Relaxed) == bug as u8
+    }
+}
+
+#[cfg(feature = "planted")]
+pub(crate) use switch::has;
+#[cfg(feature = "planted")]
+pub use switch::plant;
+
+/// Whether `bug` is in: never, in a core that is built to be used.
+#[cfg(not(feature = "planted"))]
+#[inline(always)]
+#[must_use]
+pub(crate) const fn has(_: Bug) -> bool {
+    false
+}
