@@ -517,8 +517,7 @@ impl Shard {
 /// Whether a meta get finds an item that one client shall recache.
 fn recaches(fetch: &Fetch, before: &Fields, now_s: u32) -> bool {
     let is_due = fetch.recache_s.is_some_and(|limit_s| {
-        before.expires_s != 0
-            && i64::from(before.expires_s) - i64::from(now_s) < i64::from(limit_s)
+        before.expires_s != 0 && i64::from(before.expires_s) - i64::from(now_s) < i64::from(limit_s)
     });
     before.stale || is_due || fetch.recache
 }

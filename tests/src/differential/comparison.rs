@@ -25,6 +25,8 @@ pub(super) struct Comparison<'a> {
     counted: BTreeSet<usize>,
     /// By how many seconds two times may differ.
     slack_s: i64,
+    /// The cas unique that Zufar was sent with the request.
+    cas_sent: Option<u64>,
     /// Differences met in this answer.
     met: Vec<Listed>,
 }
@@ -46,8 +48,14 @@ impl<'a> Comparison<'a> {
             ledger: Ledger::default(),
             counted: BTreeSet::new(),
             slack_s: 0,
+            cas_sent: None,
             met: Vec::new(),
         }
+    }
+
+    /// Sets by how many seconds two times may differ.
+    pub(super) fn set_slack_s(&mut self, slack_s: i64) {
+        self.slack_s = slack_s;
     }
 
     /// Compares two answers. Gives the listed differences between them.
@@ -57,11 +65,11 @@ impl<'a> Comparison<'a> {
     pub(super) fn compare(
         &mut self,
         request: &Request,
+        cas_sent: Option<u64>,
         memcached: &Answer,
         zufar: &Answer,
-        slack_s: i64,
     ) -> Result<Vec<Listed>, String> {
-        self.slack_s = slack_s;
+        self.cas_sent = cas_sent;
         self.met.clear();
         self.judge(request, memcached, zufar)?;
         self.note_state(request, zufar);
@@ -146,12 +154,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    fn is_quiet_vivification(
-        &self,
-        request: &Request,
-        memcached: &Answer,
-        zufar: &Answer,
-    ) -> bool {
+    fn is_quiet_vivification(&self, request: &Request, memcached: &Answer, zufar: &Answer) -> bool {
         request.command == "ma"
             && request.silence == Silence::Usual
             && request.has(b'N')
@@ -246,8 +249,10 @@ impl<'a> Comparison<'a> {
             return differ("the request, which has no key");
         };
         let (mut one_words, mut two_words) = (one.words(), two.words());
-        let drops_value = request.command == "mg" && request.has(b'C');
-        if drops_value && one_words[0] == b"VA" && two_words[0] == b"HD" {
+        if self.drops_value(request, &two_words) && one_words[0] == b"VA" {
+            if two_words[0] != b"HD" {
+                return differ("whether C drops the value");
+            }
             self.met.push(Listed::GetCompare);
             one_words.remove(1);
         } else {
@@ -261,6 +266,12 @@ impl<'a> Comparison<'a> {
             }
         }
         self.flags(request, key, &one_words[1..], &two_words[1..])
+    }
+
+    /// Whether `C` of a meta get is the cas unique that the answer shows.
+    fn drops_value(&self, request: &Request, zufar: &[&[u8]]) -> bool {
+        let shown = zufar[1..].iter().find_map(|word| word.strip_prefix(b"c"));
+        request.command == "mg" && request.has(b'C') && shown.and_then(number) == self.cas_sent
     }
 
     fn flags(
@@ -462,7 +473,6 @@ fn mended(memcached: &Answer, zufar: &Answer) -> Verdict {
         differ("the answers to a delete")
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -72,9 +72,8 @@ impl Connection {
             }
         };
         if one.bytes.len() + two.bytes.len() <= BUFFERED_BYTES_MAX {
-            let sent = |client: &mut Client, writes: &Writes| {
-                writes.each(|part| client.try_send(part))
-            };
+            let sent =
+                |client: &mut Client, writes: &Writes| writes.each(|part| client.try_send(part));
             sent(&mut self.memcached, &one).map_err(broken(Side::Memcached))?;
             sent(&mut self.zufar, &two).map_err(broken(Side::Zufar))?;
             return self.read(batch, writes);
@@ -121,7 +120,9 @@ impl Connection {
             }
         };
         Ok([
-            self.memcached.try_stats("").map_err(told(Side::Memcached))?,
+            self.memcached
+                .try_stats("")
+                .map_err(told(Side::Memcached))?,
             self.zufar.try_stats("").map_err(told(Side::Zufar))?,
         ])
     }

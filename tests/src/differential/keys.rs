@@ -64,7 +64,11 @@ fn name(letter: u8, length: usize) -> Vec<u8> {
     let mut name = vec![letter];
     for at in 1..length {
         let any = 0x21 + ((at * 37 + length * 11) % (0x100 - 0x21)) as u8;
-        name.push(if at % 3 == 1 && any != 0x7f { any } else { b'a' + (at % 26) as u8 });
+        name.push(if at % 3 == 1 && any != 0x7f {
+            any
+        } else {
+            b'a' + (at % 26) as u8
+        });
     }
     name
 }

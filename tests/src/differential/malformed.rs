@@ -68,7 +68,10 @@ pub fn converse(node: &Node, seed: u64, conversations: u32, is_known: fn(Since) 
         let lines: Vec<&Malformed> = (0..lines).map(|_| random.pick(&known)).collect();
         // Nothing is answered behind a close.
         let closes = |line: &&Malformed| line.then == Then::Closes;
-        let upto = lines.iter().position(closes).map_or(lines.len(), |at| at + 1);
+        let upto = lines
+            .iter()
+            .position(closes)
+            .map_or(lines.len(), |at| at + 1);
         converse_once(node, &mut random, &lines[..upto]);
         count += upto as u64;
     }

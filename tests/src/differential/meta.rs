@@ -152,12 +152,16 @@ impl Generator<'_> {
             flags.add(format!("N{}", self.exptime()));
         }
         if self.random.once_in(8) {
-            let limit = self.random.pick(&["0", "-1", "500", "2000", "10000", "50000"]);
+            let limit = self
+                .random
+                .pick(&["0", "-1", "500", "2000", "10000", "50000"]);
             flags.add(format!("R{limit}"));
         }
         if self.sets_apart && self.random.once_in(12) {
             let choice = self.cas_choice();
             flags.add_cas(b'C', choice);
+            // So that it can be seen whether C is the item's.
+            flags.add("c");
         }
         for flag in ["I", "F5", "J3", "D2"] {
             self.sometimes(&mut flags, 60, flag);

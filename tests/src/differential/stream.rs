@@ -78,6 +78,11 @@ fn play_batch(
     comparison: &mut Comparison<'_>,
     report: &mut Report,
 ) -> Result<(), Failure> {
+    let cas_sent: Vec<Option<u64>> = batch
+        .requests
+        .iter()
+        .map(|request| request.cas_sent(Side::Zufar, &comparison.ledger))
+        .collect();
     let started = Instant::now();
     let answers = connection
         .exchange(batch, &comparison.ledger)
@@ -85,10 +90,12 @@ fn play_batch(
     report.note_batch(answers.writes, started.elapsed());
     let slack_s = CLOCKS_S + report.longest_batch().as_secs();
     let slack_s = i64::try_from(slack_s).expect("a batch takes no ages");
+    comparison.set_slack_s(slack_s);
     let pairs = answers.memcached.iter().zip(&answers.zufar);
-    for (request, (memcached, zufar)) in batch.requests.iter().zip(pairs) {
+    let requests = batch.requests.iter().zip(cas_sent);
+    for ((request, cas_sent), (memcached, zufar)) in requests.zip(pairs) {
         let met = comparison
-            .compare(request, memcached, zufar, slack_s)
+            .compare(request, cas_sent, memcached, zufar)
             .map_err(|what| Failure {
                 batch: at,
                 what: format!("{what} of {}", request.command),

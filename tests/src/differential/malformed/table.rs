@@ -145,10 +145,22 @@ pub const TABLE: &[Malformed] = &[
     line(Ever, r"ms absent 2\r\nabX\n", CHUNK),
     line(Ever, r"ms absent 2 q\r\nabcd", CHUNK),
     // Values that are too large: the data is passed over.
-    line(Ever, r"set absent 0 0 1048577\r\n\*1048577{v}\r\n", TOO_LARGE),
-    line(Ever, r"add absent 0 0 1048577\r\n\*1048577{v}\r\n", TOO_LARGE),
+    line(
+        Ever,
+        r"set absent 0 0 1048577\r\n\*1048577{v}\r\n",
+        TOO_LARGE,
+    ),
+    line(
+        Ever,
+        r"add absent 0 0 1048577\r\n\*1048577{v}\r\n",
+        TOO_LARGE,
+    ),
     line(Ever, r"ms absent 1048577 q\r\n\*1048577{v}\r\n", TOO_LARGE),
-    line(Ever, r"set absent 0 0 1048577 noreply\r\n\*1048577{v}\r\n", ""),
+    line(
+        Ever,
+        r"set absent 0 0 1048577 noreply\r\n\*1048577{v}\r\n",
+        "",
+    ),
     // Meta flags.
     line(Ever, r"mg absent !\r\n", INVALID),
     line(Ever, r"mg absent v Z\r\n", INVALID),
@@ -189,17 +201,49 @@ pub const TABLE: &[Malformed] = &[
     line(Ever, r"mg !!! b\r\n", DECODING),
     line(Ever, r"mg Zm9 b\r\n", DECODING),
     line(Ever, r"ms !!! 5 b\r\nget x\r\n", DECODING),
-    line(Ever, r"mg absent v s c f t h l k u q a b d e g i j m n o\r\n", TOO_MANY),
-    line(Recently, r"ma absent v s c f t h l k u q a b d e g i j m n o\r\n", TOO_MANY),
+    line(
+        Ever,
+        r"mg absent v s c f t h l k u q a b d e g i j m n o\r\n",
+        TOO_MANY,
+    ),
+    line(
+        Recently,
+        r"ma absent v s c f t h l k u q a b d e g i j m n o\r\n",
+        TOO_MANY,
+    ),
     line(Ever, r"mg absent Omine k\r\n", r"EN Omine kabsent\r\n"),
     // What Zufar does not have.
-    line(Recently, r"shutdown\r\n", r"SERVER_ERROR: shutdown not enabled\r\n"),
+    line(
+        Recently,
+        r"shutdown\r\n",
+        r"SERVER_ERROR: shutdown not enabled\r\n",
+    ),
     line(Ever, r"stats nonsense\r\n", UNKNOWN),
-    line(Ever, r"stats detail\r\n", r"CLIENT_ERROR usage: stats detail on|off|dump\r\n"),
-    line(Ever, r"stats cachedump\r\n", r"CLIENT_ERROR bad command line\r\n"),
-    line(Zufar, r"watch\r\n", r"CLIENT_ERROR watch commands not allowed\r\n"),
-    line(Zufar, r"slabs reassign 1 2\r\n", r"CLIENT_ERROR slab reassignment disabled\r\n"),
-    line(Zufar, r"lru_crawler crawl all\r\n", r"CLIENT_ERROR lru crawler disabled\r\n"),
+    line(
+        Ever,
+        r"stats detail\r\n",
+        r"CLIENT_ERROR usage: stats detail on|off|dump\r\n",
+    ),
+    line(
+        Ever,
+        r"stats cachedump\r\n",
+        r"CLIENT_ERROR bad command line\r\n",
+    ),
+    line(
+        Zufar,
+        r"watch\r\n",
+        r"CLIENT_ERROR watch commands not allowed\r\n",
+    ),
+    line(
+        Zufar,
+        r"slabs reassign 1 2\r\n",
+        r"CLIENT_ERROR slab reassignment disabled\r\n",
+    ),
+    line(
+        Zufar,
+        r"lru_crawler crawl all\r\n",
+        r"CLIENT_ERROR lru crawler disabled\r\n",
+    ),
     // What closes the connection, and says nothing.
     last(Ever, r"quit\r\nget absent\r\n", Closes),
     last(Ever, r"POST / HTTP/1.1\r\nHost: x\r\n", Closes),
