@@ -31,6 +31,12 @@ pub(super) struct Comparison<'a> {
     met: Vec<Listed>,
 }
 
+/// More seconds than any relative exptime: what has so many left expires at a Unix time.
+const ABSOLUTE_S: i64 = 60 * 60 * 24 * 31;
+/// By how many seconds such times may differ: the two tell them by other clocks, of which
+/// memcached's takes no part when the machine sleeps or its time is set.
+const ABSOLUTE_SLACK_S: i64 = 60 * 60 * 24;
+
 const NON_NUMERIC: &[u8] = b"CLIENT_ERROR cannot increment or decrement non-numeric value";
 const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache";
 
@@ -142,7 +148,8 @@ impl<'a> Comparison<'a> {
             Listed::CountedTouch => memcached.head() != zufar.head(),
             _ => false,
         };
-        let is_refused = zufar.is_error() && zufar.head() != NON_NUMERIC;
+        // These two say nothing about what is new.
+        let is_refused = zufar.is_error() && ![NON_NUMERIC, TOO_LARGE].contains(&zufar.head());
         if memcached_is_known && !is_refused && !zufar.is_silent() {
             self.met.push(apart);
             return Ok(());
@@ -375,13 +382,22 @@ impl<'a> Comparison<'a> {
         let is_alike = if one < 0 || two < 0 {
             one == two
         } else {
-            (one - two).abs() <= self.slack_s
+            self.are_near(one, two)
         };
         if is_alike {
             Ok(())
         } else {
             differ("the seconds left")
         }
+    }
+
+    fn are_near(&self, one: i64, two: i64) -> bool {
+        let slack_s = if one.min(two) > ABSOLUTE_S {
+            ABSOLUTE_SLACK_S
+        } else {
+            self.slack_s
+        };
+        (one - two).abs() <= slack_s
     }
 
     /// Seconds since the last access.
@@ -452,7 +468,7 @@ impl<'a> Comparison<'a> {
         if one == two {
             return Ok(());
         }
-        if two < 0 || (one + two).abs() > self.slack_s {
+        if two < 0 || !self.are_near(-one, two) {
             return differ("exp");
         }
         self.met.push(Listed::InspectExpiry);

@@ -54,6 +54,9 @@ fn what_is_not_listed_differs() {
 fn times_may_differ_a_little() {
     assert_eq!(meta(&["t"], "HD t100", "HD t98"), Ok(Vec::new()));
     assert_eq!(meta(&["l"], "HD l3", "HD l5"), Ok(Vec::new()));
+    let absolute = meta(&["t"], "HD t351998039", "HD t351998036");
+    assert_eq!(absolute, Ok(Vec::new()));
+    assert!(meta(&["t"], "HD t351998039", "HD t2592000").is_err());
     assert_eq!(meta(&["l"], "HD l9", "HD l0"), Ok(vec![Listed::LastAccess]));
     let wrapped = meta(&["t"], "HD t4294967228", "HD t0");
     assert_eq!(wrapped, Ok(vec![Listed::WrappedTtl]));
