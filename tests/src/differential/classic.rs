@@ -155,14 +155,14 @@ impl Generator<'_> {
     /// What concerns no key.
     pub(super) fn govern(&mut self) -> Vec<Request> {
         match self.random.below(20) {
-            0..3 => vec![Request::new("version").end()],
-            3..7 => vec![Request::new("mn").end()],
-            7..10 => {
+            0..4 => vec![Request::new("version").end()],
+            4..11 => vec![Request::new("mn").end()],
+            11..15 => {
                 let level = self.random.pick(&["0", "1"]);
                 vec![self.unnamed(Request::new("verbosity").word(level))]
             }
-            10..12 => vec![self.unnamed(Request::new("cache_memlimit").word("1024"))],
-            12..14 => {
+            15..17 => vec![self.unnamed(Request::new("cache_memlimit").word("1024"))],
+            17 => {
                 // A flush to come makes memcached forget one that has been, whose items are
                 // there again: another flush goes behind it before anybody can see them.
                 let later = Request::new("flush_all").word("1000000");

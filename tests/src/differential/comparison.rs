@@ -25,9 +25,17 @@ pub(super) struct Comparison<'a> {
     counted: BTreeSet<usize>,
     /// By how many seconds two times may differ.
     slack_s: i64,
+    /// The cas unique that Zufar was sent with the request.
+    cas_sent: Option<u64>,
     /// Differences met in this answer.
     met: Vec<Listed>,
 }
+
+/// More seconds than any relative exptime: what has so many left expires at a Unix time.
+const ABSOLUTE_S: i64 = 60 * 60 * 24 * 31;
+/// By how many seconds such times may differ: the two tell them by other clocks, of which
+/// memcached's takes no part when the machine sleeps or its time is set.
+const ABSOLUTE_SLACK_S: i64 = 60 * 60 * 24;
 
 const NON_NUMERIC: &[u8] = b"CLIENT_ERROR cannot increment or decrement non-numeric value";
 const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache";
@@ -46,8 +54,14 @@ impl<'a> Comparison<'a> {
             ledger: Ledger::default(),
             counted: BTreeSet::new(),
             slack_s: 0,
+            cas_sent: None,
             met: Vec::new(),
         }
+    }
+
+    /// Sets by how many seconds two times may differ.
+    pub(super) fn set_slack_s(&mut self, slack_s: i64) {
+        self.slack_s = slack_s;
     }
 
     /// Compares two answers. Gives the listed differences between them.
@@ -57,11 +71,11 @@ impl<'a> Comparison<'a> {
     pub(super) fn compare(
         &mut self,
         request: &Request,
+        cas_sent: Option<u64>,
         memcached: &Answer,
         zufar: &Answer,
-        slack_s: i64,
     ) -> Result<Vec<Listed>, String> {
-        self.slack_s = slack_s;
+        self.cas_sent = cas_sent;
         self.met.clear();
         self.judge(request, memcached, zufar)?;
         self.note_state(request, zufar);
@@ -134,7 +148,8 @@ impl<'a> Comparison<'a> {
             Listed::CountedTouch => memcached.head() != zufar.head(),
             _ => false,
         };
-        let is_refused = zufar.is_error() && zufar.head() != NON_NUMERIC;
+        // These two say nothing about what is new.
+        let is_refused = zufar.is_error() && ![NON_NUMERIC, TOO_LARGE].contains(&zufar.head());
         if memcached_is_known && !is_refused && !zufar.is_silent() {
             self.met.push(apart);
             return Ok(());
@@ -241,8 +256,10 @@ impl<'a> Comparison<'a> {
             return differ("the request, which has no key");
         };
         let (mut one_words, mut two_words) = (one.words(), two.words());
-        let drops_value = request.command == "mg" && request.has(b'C');
-        if drops_value && one_words[0] == b"VA" && two_words[0] == b"HD" {
+        if self.drops_value(request, &two_words) && one_words[0] == b"VA" {
+            if two_words[0] != b"HD" {
+                return differ("whether C drops the value");
+            }
             self.met.push(Listed::GetCompare);
             one_words.remove(1);
         } else {
@@ -256,6 +273,12 @@ impl<'a> Comparison<'a> {
             }
         }
         self.flags(request, key, &one_words[1..], &two_words[1..])
+    }
+
+    /// Whether `C` of a meta get is the cas unique that the answer shows.
+    fn drops_value(&self, request: &Request, zufar: &[&[u8]]) -> bool {
+        let shown = zufar[1..].iter().find_map(|word| word.strip_prefix(b"c"));
+        request.command == "mg" && request.has(b'C') && shown.and_then(number) == self.cas_sent
     }
 
     fn flags(
@@ -359,13 +382,22 @@ impl<'a> Comparison<'a> {
         let is_alike = if one < 0 || two < 0 {
             one == two
         } else {
-            (one - two).abs() <= self.slack_s
+            self.are_near(one, two)
         };
         if is_alike {
             Ok(())
         } else {
             differ("the seconds left")
         }
+    }
+
+    fn are_near(&self, one: i64, two: i64) -> bool {
+        let slack_s = if one.min(two) > ABSOLUTE_S {
+            ABSOLUTE_SLACK_S
+        } else {
+            self.slack_s
+        };
+        (one - two).abs() <= slack_s
     }
 
     /// Seconds since the last access.
@@ -436,7 +468,7 @@ impl<'a> Comparison<'a> {
         if one == two {
             return Ok(());
         }
-        if two < 0 || (one + two).abs() > self.slack_s {
+        if two < 0 || !self.are_near(-one, two) {
             return differ("exp");
         }
         self.met.push(Listed::InspectExpiry);

@@ -64,8 +64,8 @@ pub fn expire_alike(pair: &Pair) {
         }
     }
     for client in &mut clients {
-        for at in 0..WAYS.len() {
-            assert_eq!(client.get(&format!("gone{at}")), None, "{:?}", WAYS[at]);
+        for (at, way) in WAYS.iter().enumerate() {
+            assert_eq!(client.get(&format!("gone{at}")), None, "{way:?}");
         }
         assert!(client.get("stays").is_some());
         assert_eq!(client.ask("flush_all 1"), "OK");

@@ -67,7 +67,7 @@ listed! {
         form of the request, which is what a client compares it with",
     /// `t` of an item that has just been made to expire.
     WrappedTtl = "memcached's 32-bit subtraction wraps round; Zufar says 0",
-    /// `l` and `la`.
+    /// `l` and `la`: seldom met, because streams are shorter than what clocks may differ by.
     LastAccess = "memcached does not note the time of every access: not of the first fetch, and \
         not of those while an item is active. Zufar does, so its numbers are lower",
     /// `exp` of `me`.

@@ -160,6 +160,8 @@ impl Generator<'_> {
         if self.sets_apart && self.random.once_in(12) {
             let choice = self.cas_choice();
             flags.add_cas(b'C', choice);
+            // So that it can be seen whether C is the item's.
+            flags.add("c");
         }
         for flag in ["I", "F5", "J3", "D2"] {
             self.sometimes(&mut flags, 60, flag);

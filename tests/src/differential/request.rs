@@ -130,6 +130,14 @@ impl Request {
         bytes
     }
 
+    /// The cas unique that one of the servers is sent, if there is one.
+    pub(super) fn cas_sent(&self, side: Side, ledger: &Ledger) -> Option<u64> {
+        self.pieces.iter().find_map(|piece| match piece {
+            Piece::Bytes(_) => None,
+            Piece::Cas { key, choice } => Some(ledger.resolve(*key, *choice, side)),
+        })
+    }
+
     /// The request as a person can read it.
     pub(super) fn told(&self) -> String {
         let parts = self.pieces.iter().map(|piece| match piece {

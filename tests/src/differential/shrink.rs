@@ -5,7 +5,7 @@
 
 use super::Pair;
 use super::report::Report;
-use super::request::Batch;
+use super::request::{Batch, Silence};
 use super::stream::{self, Failure};
 
 /// Most streams that are played to find a shorter one.
@@ -94,23 +94,25 @@ fn remove_batches(batches: &[Batch], start: usize, size: usize) -> Option<Vec<Ba
     Some([&batches[..start], &batches[end..]].concat())
 }
 
-/// The batches without `size` requests from the one of this number on. No-ops stay: they tell
-/// where silence ends. So do deletions that bring the servers together.
+/// The batches without `size` requests from the one of this number on. No-ops stay
+/// where they tell that silence ends, and so do deletions that bring the servers together.
 fn remove_requests(batches: &[Batch], start: usize, size: usize) -> Option<Vec<Batch>> {
     let mut fewer = batches.to_vec();
     let mut number = 0;
     let mut removed = 0;
     for batch in &mut fewer[1..] {
+        let mut after_silence = false;
         batch.requests.retain(|request| {
-            if request.fence || request.mends {
-                return true;
+            if request.fence {
+                return std::mem::take(&mut after_silence);
             }
-            let leaves = (start..start + size).contains(&number);
-            number += 1;
+            let leaves = !request.mends && (start..start + size).contains(&number);
+            number += usize::from(!request.mends);
             removed += usize::from(leaves);
+            after_silence |= !leaves && request.silence != Silence::Never;
             !leaves
         });
     }
-    fewer.retain(|batch| batch.requests.iter().any(|request| !request.fence));
+    fewer.retain(|batch| !batch.requests.is_empty());
     (removed > 0).then_some(fewer)
 }

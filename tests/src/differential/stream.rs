@@ -4,7 +4,7 @@
 //! connection, so that there is one order of all requests. Refuses to know what is drawn and how
 //! it is compared.
 
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::comparison::Comparison;
 use super::exchange::{Broken, Connection};
@@ -40,11 +40,12 @@ pub(super) fn play(
     let mut comparison = Comparison::new(&keys);
     let mut connections: Vec<Connection> =
         (0..CONNECTIONS).map(|_| Connection::open(pair)).collect();
+    let clocks = Clocks::start();
     let is_countable = Tallies::are_comparable(batches);
     let before = read_tallies(&mut connections[0])?;
     for (at, batch) in batches.iter().enumerate() {
         let connection = &mut connections[batch.connection];
-        play_batch(at, batch, connection, &mut comparison, report)?;
+        play_batch(at, batch, connection, &mut comparison, clocks, report)?;
         if batch.quits {
             *connection = Connection::open(pair);
         }
@@ -62,6 +63,32 @@ pub(super) fn play(
     Ok(())
 }
 
+/// The two clocks of a machine since a stream has begun: memcached goes by the one, Zufar by the
+/// other.
+#[derive(Clone, Copy)]
+struct Clocks {
+    steady: Instant,
+    wall: SystemTime,
+}
+
+impl Clocks {
+    fn start() -> Self {
+        Self {
+            steady: Instant::now(),
+            wall: SystemTime::now(),
+        }
+    }
+
+    /// By how much somebody has set the time meanwhile.
+    fn apart(self) -> Duration {
+        let steady = self.steady.elapsed();
+        match self.wall.elapsed() {
+            Ok(wall) => wall.abs_diff(steady),
+            Err(back) => back.duration() + steady,
+        }
+    }
+}
+
 fn read_tallies(connection: &mut Connection) -> Result<Tallies, Failure> {
     let stats = connection.stats().map_err(|broken| Failure {
         batch: 0,
@@ -76,19 +103,27 @@ fn play_batch(
     batch: &Batch,
     connection: &mut Connection,
     comparison: &mut Comparison<'_>,
+    clocks: Clocks,
     report: &mut Report,
 ) -> Result<(), Failure> {
+    let cas_sent: Vec<Option<u64>> = batch
+        .requests
+        .iter()
+        .map(|request| request.cas_sent(Side::Zufar, &comparison.ledger))
+        .collect();
     let started = Instant::now();
     let answers = connection
         .exchange(batch, &comparison.ledger)
         .map_err(|broken| failed(at, batch, &broken))?;
     report.note_batch(answers.writes, started.elapsed());
-    let slack_s = CLOCKS_S + report.longest_batch().as_secs();
+    let slack_s = CLOCKS_S + report.longest_batch().as_secs() + clocks.apart().as_secs();
     let slack_s = i64::try_from(slack_s).expect("a batch takes no ages");
+    comparison.set_slack_s(slack_s);
     let pairs = answers.memcached.iter().zip(&answers.zufar);
-    for (request, (memcached, zufar)) in batch.requests.iter().zip(pairs) {
+    let requests = batch.requests.iter().zip(cas_sent);
+    for ((request, cas_sent), (memcached, zufar)) in requests.zip(pairs) {
         let met = comparison
-            .compare(request, memcached, zufar, slack_s)
+            .compare(request, cas_sent, memcached, zufar)
             .map_err(|what| Failure {
                 batch: at,
                 what: format!("{what} of {}", request.command),
