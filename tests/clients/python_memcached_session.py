@@ -1,6 +1,5 @@
-"""python-memcached."""
-
-import sys
+"""python-memcached. It counts the deletion of what is not there as success, refuses values that
+are too large by itself, and knows noreply for delete, incr, touch and the stores."""
 
 import memcache
 
@@ -8,39 +7,8 @@ import session
 
 
 class PythonMemcached(session.Adapter):
-    def __init__(self, client):
-        self.client = client
-
-    def set(self, key, value, ttl_s=0):
-        return self.client.set(key, value, time=ttl_s)
-
-    def get(self, key):
-        return self.client.get(key)
-
-    def add(self, key, value):
-        return self.client.add(key, value)
-
-    def replace(self, key, value):
-        return self.client.replace(key, value)
-
-    def append(self, key, value):
-        return self.client.append(key, value)
-
-    def prepend(self, key, value):
-        return self.client.prepend(key, value)
-
-    def delete(self, key):
-        # This library counts a miss as success; 1 and 2 are its DELETED and NOT_FOUND.
-        return self.client.delete(key)
-
-    def increment(self, key, by):
-        return self.client.incr(key, by)
-
-    def decrement(self, key, by):
-        return self.client.decr(key, by)
-
-    def touch(self, key, ttl_s):
-        return self.client.touch(key, time=ttl_s)
+    def __init__(self, host, port):
+        super().__init__(memcache.Client([f"{host}:{port}"], cache_cas=True, socket_timeout=60))
 
     def gets(self, key):
         value = self.client.gets(key)
@@ -51,32 +19,28 @@ class PythonMemcached(session.Adapter):
         self.client.cas_ids[key.encode()] = unique
         return self.client.cas(key, value)
 
-    def set_many(self, items):
-        session.same(self.client.set_multi(items), [], "set_multi")
-
-    def get_many(self, keys):
-        return self.client.get_multi(keys)
-
-    def delete_many(self, keys):
-        assert self.client.delete_multi(keys)
-
     def flush(self):
         self.client.flush_all()
         return True
 
-    def stats(self):
-        (_, stats), = self.client.get_stats()
-        return stats
-
-
-def connect(host, port):
-    server = f"{host}:{port}"
-    client = memcache.Client([server], cache_cas=True, socket_timeout=60)
-    (_, slabs), = client.get_slab_stats() or [(server, {})]
-    assert isinstance(slabs, dict)
-    return PythonMemcached(client)
+    def own(self):
+        client = self.client
+        assert client.set("quiet", b"1", noreply=True)
+        assert client.append("quiet", b"2", noreply=True)
+        client.incr("quiet", 1, noreply=True)
+        assert client.touch("quiet", 1000, noreply=True)
+        session.same(client.get("quiet"), b"13", "noreply stores")
+        client.delete("quiet", noreply=True)
+        session.same(client.get("quiet"), None, "a noreply delete")
+        assert client.set("object", {"a": [1, "ä"]}, min_compress_len=1)
+        session.same(client.get("object"), {"a": [1, "ä"]}, "a compressed object")
+        session.same(client.set_multi({"1": 1, "2": "two"}, key_prefix="p:"), [], "with a prefix")
+        session.same(client.get_multi(["1", "2"], key_prefix="p:"), {"1": 1, "2": "two"}, "both")
+        (_, slabs), = client.get_slab_stats()
+        assert slabs, "an item is in some slab class"
+        (_, items), = client.get_stats("items")
+        assert items, "an item is in some list"
 
 
 if __name__ == "__main__":
-    session.run(connect)
-    sys.exit(0)
+    session.run(PythonMemcached)

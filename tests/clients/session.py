@@ -2,12 +2,13 @@
 
 Each client's script wraps its library in an Adapter and calls run(). A difference between what
 is stored and what is read ends the script with a traceback, and so with a non-zero exit code.
+memcached_session.js and memcache_crate/ go through the same parts.
 """
 
 import sys
 import time
 
-LARGE_BYTES = 1_000_000
+ITEM_BYTES_MAX = 1 << 20
 MANY_KEYS = 10_000
 
 
@@ -25,25 +26,59 @@ def eventually(probe, what, patience_s=20):
 
 
 class Adapter:
-    """One library. Methods that return truth values say whether the server did it."""
+    """One library. Methods that return truth values say whether the server did it.
 
-    def set(self, key, value, ttl_s=0): raise NotImplementedError
-    def get(self, key): raise NotImplementedError
-    def add(self, key, value): raise NotImplementedError
-    def replace(self, key, value): raise NotImplementedError
-    def append(self, key, value): raise NotImplementedError
-    def prepend(self, key, value): raise NotImplementedError
-    def delete(self, key): raise NotImplementedError
-    def increment(self, key, by): raise NotImplementedError
-    def decrement(self, key, by): raise NotImplementedError
-    def touch(self, key, ttl_s): raise NotImplementedError
-    def gets(self, key): """Value and cas unique."""; raise NotImplementedError
-    def cas(self, key, value, unique): raise NotImplementedError
-    def set_many(self, items): raise NotImplementedError
-    def get_many(self, keys): raise NotImplementedError
-    def delete_many(self, keys): raise NotImplementedError
-    def flush(self): raise NotImplementedError
-    def stats(self): """Names and values, as text."""; raise NotImplementedError
+    As it stands, for a library whose client has these methods; what differs is overridden.
+    """
+
+    # The name of the time to live among the parameters of set.
+    ttl = "time"
+
+    def __init__(self, client):
+        self.client = client
+
+    def set(self, key, value, ttl_s=0):
+        return self.client.set(key, value, **{self.ttl: ttl_s})
+
+    def get(self, key): return self.client.get(key)
+    def add(self, key, value): return self.client.add(key, value)
+    def replace(self, key, value): return self.client.replace(key, value)
+    def append(self, key, value): return self.client.append(key, value)
+    def prepend(self, key, value): return self.client.prepend(key, value)
+    def delete(self, key): return self.client.delete(key)
+    def increment(self, key, by): return self.client.incr(key, by)
+    def decrement(self, key, by): return self.client.decr(key, by)
+    def touch(self, key, ttl_s): return self.client.touch(key, ttl_s)
+
+    def gets(self, key):
+        """Value and cas unique."""
+        return self.client.gets(key)
+
+    def cas(self, key, value, unique): return self.client.cas(key, value, unique)
+    def set_many(self, items): same(self.client.set_multi(items), [], "set_multi")
+    def get_many(self, keys): return self.client.get_multi(keys)
+    def delete_many(self, keys): assert self.client.delete_multi(keys)
+    def flush(self): return self.client.flush_all()
+
+    def stats(self):
+        """Names and values, as text."""
+        (_, stats), = self.client.get_stats()
+        return {text(name): text(value) for name, value in stats.items()}
+
+    def refuses(self, key, value):
+        """Whether the value is refused, by the server or by the library itself."""
+        return not self.set(key, value)
+
+    def close(self):
+        """Ends the connection, where that takes more than forgetting it."""
+
+    def own(self):
+        """What this library alone does, noreply included where it has that."""
+        raise NotImplementedError
+
+
+def text(thing):
+    return thing.decode() if isinstance(thing, bytes) else str(thing)
 
 
 def store_and_read(client):
@@ -104,11 +139,14 @@ def expire(client):
 
 
 def large(client):
-    value = bytes(i * 7 % 251 for i in range(LARGE_BYTES))
+    value = bytes(i * 7 % 251 for i in range(ITEM_BYTES_MAX))
     for number in range(5):
         assert client.set(f"large:{number}", value[number:])
     for number in range(5):
         same(client.get(f"large:{number}"), value[number:], "a large value")
+    assert client.refuses("large:5", value + b"1")
+    same(client.get("large:5"), None, "a value that is too large")
+    same(client.get("large:4"), value[4:], "the next value")
 
 
 def many(client):
@@ -136,10 +174,17 @@ def statistics(client):
     assert int(stats["cmd_set"]) > MANY_KEYS, stats["cmd_set"]
 
 
+def own(client):
+    client.own()
+
+
+PARTS = (store_and_read, count, compare, expire, large, many, flush, own, statistics)
+
+
 def run(connect):
-    host, port = sys.argv[1], int(sys.argv[2])
-    client = connect(host, port)
-    parts = (store_and_read, count, compare, expire, large, many, flush, statistics)
-    for part in parts:
+    """Connects to the host and port of the command line, and goes through all parts."""
+    client = connect(sys.argv[1], int(sys.argv[2]))
+    for part in PARTS:
         part(client)
         print(f"{part.__name__}: as it should be")
+    client.close()

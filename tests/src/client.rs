@@ -9,6 +9,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_linger;
+
 use crate::PATIENCE;
 
 const READ_BYTES: usize = 64 * 1024;
@@ -150,6 +152,19 @@ impl Client {
     pub fn finish(&mut self) {
         let result = self.stream.finish();
         result.expect("an open connection can be half closed");
+    }
+
+    /// Breaks the connection off: the server gets a reset and no end.
+    ///
+    /// # Panics
+    /// If the socket refuses.
+    pub fn reset(self) {
+        let at_once = Some(Duration::ZERO);
+        match &self.stream {
+            Stream::Tcp(stream) => set_socket_linger(stream, at_once),
+            Stream::Unix(stream) => set_socket_linger(stream, at_once),
+        }
+        .expect("a socket can be told not to linger");
     }
 
     /// Reads once. 0 is the end.

@@ -1,14 +1,14 @@
 //! Real clients from their registries, and libmemcached's own check of a server.
 #![allow(missing_docs)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use zufar_tests::program::{self, Program};
 use zufar_tests::{Node, NodeOptions};
 
 /// Where `scripts/clients` has put the clients.
-fn python() -> PathBuf {
+fn home() -> PathBuf {
     let output = Command::new(program::repository().join("scripts/clients"))
         .output()
         .expect("bash can be run");
@@ -18,38 +18,92 @@ fn python() -> PathBuf {
         "scripts/clients failed (scripts/test installs what it needs):\n{errors}"
     );
     let home = String::from_utf8(output.stdout).expect("a path");
-    Path::new(home.trim()).join("bin/python")
+    PathBuf::from(home.trim())
 }
 
-fn session(script: &str, options: NodeOptions) {
+/// A client's session, by what it is written in.
+enum Session {
+    Python(&'static str),
+    Node(&'static str),
+    Rust(&'static str),
+}
+
+impl Session {
+    fn command(&self) -> Command {
+        let home = home();
+        let scripts = program::repository().join("tests/clients");
+        match self {
+            Self::Python(script) => {
+                let mut command = Command::new(home.join("python/bin/python"));
+                command.env("PYTHONDONTWRITEBYTECODE", "1");
+                command.arg(scripts.join(script));
+                command
+            }
+            Self::Node(script) => {
+                let mut command = Command::new("node");
+                command.env("NODE_PATH", home.join("npm/node_modules"));
+                command.arg(scripts.join(script));
+                command
+            }
+            Self::Rust(name) => Command::new(home.join("target/release").join(name)),
+        }
+    }
+}
+
+/// Parts of every session; see tests/clients/session.py.
+const PARTS: usize = 9;
+
+fn play(session: &Session, options: NodeOptions) {
     let node = options.start();
-    let output = Command::new(python())
-        .current_dir(program::repository().join("tests/clients"))
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .args([script, "127.0.0.1", &node.port().to_string()])
+    let mut command = session.command();
+    let output = command
+        .args(["127.0.0.1", &node.port().to_string()])
         .output()
-        .expect("python can be run");
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(output.status.success(), "{script}:\n{said}");
+    assert!(output.status.success(), "{command:?}:\n{said}");
     // A script that did nothing would also exit with 0.
     let parts = said.matches("as it should be").count();
-    assert_eq!(parts, 8, "{script}:\n{said}");
+    assert_eq!(parts, PARTS, "{command:?}:\n{said}");
 }
 
 #[test]
 fn pymemcache() {
-    session("pymemcache_session.py", Node::options());
+    play(&Session::Python("pymemcache_session.py"), Node::options());
 }
 
 #[test]
 fn pylibmc() {
-    session("pylibmc_session.py", Node::options().no_disk());
+    let options = Node::options().no_disk();
+    play(&Session::Python("pylibmc_session.py"), options);
 }
 
 #[test]
 fn python_memcached() {
-    session("python_memcached_session.py", Node::options().threads(1));
+    let options = Node::options().threads(1);
+    play(&Session::Python("python_memcached_session.py"), options);
+}
+
+#[test]
+fn emcache() {
+    let options = Node::options().threads(3);
+    play(&Session::Python("emcache_session.py"), options);
+}
+
+#[test]
+fn aiomcache() {
+    play(&Session::Python("aiomcache_session.py"), Node::options());
+}
+
+#[test]
+fn memcached_of_npm() {
+    play(&Session::Node("memcached_session.js"), Node::options());
+}
+
+#[test]
+fn memcache_of_crates_io() {
+    play(&Session::Rust("memcache-session"), Node::options());
 }
 
 /// With values that live on disk only, clients see no difference.
@@ -58,7 +112,8 @@ fn pymemcache_with_little_memory() {
     if Program::is_stand_in() {
         return;
     }
-    session("pymemcache_session.py", Node::options().memory_mib(8));
+    let options = Node::options().memory_mib(8);
+    play(&Session::Python("pymemcache_session.py"), options);
 }
 
 /// Checks of `memccapable` that memcached 1.6.45 does not pass either: both send

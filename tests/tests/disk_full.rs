@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 use zufar_tests::program::Program;
 use zufar_tests::{Client, Node, PATIENCE, wait_for};
@@ -186,4 +187,28 @@ fn no_room_for_the_start_is_said_in_one_line() {
     }
     node.start();
     assert_eq!(node.client().get("a").as_deref(), Some(&b"1"[..]));
+}
+
+#[test]
+fn a_stop_that_cannot_save_everything_says_so_and_keeps_what_was_safe() {
+    if Program::is_stand_in() || std::env::var_os("ZUFAR_SKIP_DISK_FULL").is_some() {
+        return;
+    }
+    let disk = SmallDisk::mount(256);
+    let mut node = Node::options().data_dir(disk.path().join("data")).start();
+    let mut client = node.client();
+    const SAFE: usize = 1_000;
+    client.set_many((0..SAFE).map(|at| (key(at), value(at))));
+    node.await_written();
+    let filler = disk.fill();
+    store_until_refused(&mut client, SAFE);
+    let status = node.stop_with(Signal::TERM);
+    assert_eq!(status.code(), Some(1), "{}", node.log());
+    assert!(node.log().contains("are not on it"), "{}", node.log());
+    fs::remove_file(filler).expect("the filler can be removed");
+    node.start();
+    let mut client = node.client();
+    for at in 0..SAFE {
+        assert_eq!(client.get(&key(at)), Some(value(at)), "{at}");
+    }
 }

@@ -47,6 +47,7 @@ fn the_first_session() {
     let child = Command::new(program::zufar())
         .arg("serve")
         .arg(config)
+        .args(["--runtime", &program::runtime()])
         .current_dir(home.path())
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a file can be shared"))
