@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -403,11 +403,23 @@ pub(crate) fn run_in_child(name: &str) -> Output {
         .expect("a module of a crate");
     let cases = cases.strip_suffix("harness").expect("this module");
     let name = &format!("{cases}{name}");
-    Command::new(std::env::current_exe().expect("a path"))
+    let mut child = Command::new(std::env::current_exe().expect("a path"))
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, "1")
-        .output()
-        .expect("a child process")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a child process");
+    let start = Instant::now();
+    while child.try_wait().expect("a child can be asked").is_none() {
+        if start.elapsed() > 2 * PATIENCE {
+            // What it has said so far tells why.
+            child.kill().expect("a child can be killed");
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.wait_with_output().expect("a child process")
 }
 
 /// Tries `attempt` until it succeeds.
