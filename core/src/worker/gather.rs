@@ -301,6 +301,7 @@ impl Worker {
             request,
             Request::FlushAll { .. }
                 | Request::CacheMemlimit { .. }
+                | Request::Verbosity { .. }
                 | Request::Shutdown { .. }
                 | Request::Stats(_)
         );

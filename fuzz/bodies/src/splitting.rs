@@ -12,6 +12,7 @@ const VARYING: &[&str] = &[
     "bytes_read",
     "bytes_written",
     "0:state",
+    "credit_waits",
     // Two commands of one key that come in one read wait behind one read of the disk, and what
     // the disk has been given by the time of the answer depends on when that was.
     "disk_",
