@@ -22,7 +22,8 @@ fn under_load_nothing_acknowledged_is_lost() {
     if Program::is_stand_in() {
         return;
     }
-    let mut node = Node::options().start();
+    // Long, so that much is not written yet.
+    let mut node = Node::options().flags(["--write-interval", "1000"]).start();
     let port = node.port();
     let acknowledged: Vec<AtomicU64> = (0..WRITERS).map(|_| AtomicU64::new(0)).collect();
     thread::scope(|scope| {
