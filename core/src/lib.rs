@@ -16,6 +16,7 @@ pub mod figures;
 pub mod hash;
 pub mod id;
 pub mod machine;
+pub mod member;
 pub mod message;
 pub mod notice;
 pub mod planted;
