@@ -3,6 +3,8 @@
 //! Decides the vocabulary between the wire protocols and the memory tier, and how exptimes are
 //! read. Refuses to know bytes on the wire, connections and where a key lives.
 
+pub(crate) mod owned;
+
 use bytes::Bytes;
 
 use crate::time::Now;
@@ -235,6 +237,10 @@ pub enum Failure {
     DiskRead,
     /// The disk is at its limit and `when-full` is `refuse`.
     DiskFull,
+    /// No node that could answer for the partition was found in time; nothing was changed.
+    Unreachable,
+    /// Another node was asked and has not answered in time: it may or may not have been done.
+    Unknown,
 }
 
 /// What came of a command.

@@ -13,6 +13,11 @@ mod clock;
 pub mod command;
 pub mod disk;
 pub mod figures;
+#[allow(
+    dead_code,
+    reason = "the worker gets links to other nodes with the next steps"
+)]
+mod forwarding;
 pub mod hash;
 pub mod id;
 pub mod machine;

@@ -9,6 +9,7 @@
 //! ahead of it; behind the word the grammars are nom parsers over tokens.
 
 mod admin;
+pub mod forward;
 mod key;
 mod keys;
 mod meta;

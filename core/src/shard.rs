@@ -384,9 +384,9 @@ impl Shard {
     /// Carries out what waited for `slot`, until it is empty or must wait again.
     fn run_wait(&mut self, now: Now, slot: u32, sink: &mut impl Sink) {
         while let Some(pending) = self.waits.pop(slot) {
-            let operation = pending.operation();
-            let key = pending.key();
-            let hash = pending.hash;
+            let operation = pending.command.operation();
+            let key = pending.command.key();
+            let hash = pending.command.hash;
             let present = self.find_live(now, hash, key, &operation);
             if present.is_none() && needs_existing(&operation) && !self.is_final(hash, key) {
                 // A second read is needed only if the first one did not bring this very key.

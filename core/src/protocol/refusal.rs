@@ -76,6 +76,10 @@ error_lines! {
     DiskRead = "SERVER_ERROR disk can not be read",
     /// The disk is at its limit and writes are refused there.
     DiskFull = "SERVER_ERROR disk is full, nothing was changed",
+    /// No node that could answer for the key was found in time.
+    Unreachable = "SERVER_ERROR no node answers for this key, nothing was changed",
+    /// A node was asked for the key and has not answered in time.
+    Unknown = "SERVER_ERROR outcome unknown",
     /// flush_all is switched off.
     FlushNotAllowed = "CLIENT_ERROR flush_all not allowed",
     /// shutdown is not switched on.
@@ -120,6 +124,8 @@ impl ErrorLine {
             Failure::Backlog => Self::Backlog,
             Failure::DiskRead => Self::DiskRead,
             Failure::DiskFull => Self::DiskFull,
+            Failure::Unreachable => Self::Unreachable,
+            Failure::Unknown => Self::Unknown,
         }
     }
 }

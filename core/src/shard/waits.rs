@@ -5,37 +5,18 @@
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
-use bytes::Bytes;
 
-use crate::command::{Operation, Value};
+use crate::command::Operation;
+use crate::command::owned::{CommandBuffers, OwnedCommand};
 use crate::hash::KeyHash;
 use crate::id::Ticket;
-use crate::message::{Token, bare_operation, dressed_operation};
+use crate::message::Token;
 use crate::time::Time;
 
-/// A command that waits. Owned; its buffer is pooled.
+/// A command that waits.
 pub(super) struct Pending {
     pub(super) token: Option<Token>,
-    pub(super) hash: KeyHash,
-    operation: Operation<'static>,
-    /// The key, and a small value behind it.
-    buffer: Vec<u8>,
-    key_bytes: usize,
-    large: Option<Bytes>,
-}
-
-impl Pending {
-    pub(super) fn key(&self) -> &[u8] {
-        &self.buffer[..self.key_bytes]
-    }
-
-    pub(super) fn operation(&self) -> Operation<'_> {
-        let value = match &self.large {
-            Some(bytes) => Value::Large(bytes.clone()),
-            None => Value::Small(&self.buffer[self.key_bytes..]),
-        };
-        dressed_operation(&self.operation, value)
-    }
+    pub(super) command: OwnedCommand,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,13 +54,8 @@ pub(super) struct Waits {
     free: Vec<u32>,
     waiting: VecDeque<u32>,
     stalled: BTreeSet<(Time, u32)>,
-    buffers: Vec<Vec<u8>>,
+    buffers: CommandBuffers,
 }
-
-/// Buffers kept for the next commands that wait.
-const BUFFERS_MAX: usize = 256;
-/// A buffer that has grown larger is given back to the allocator.
-const BUFFER_BYTES_MAX: usize = 8 * 1024;
 
 impl Waits {
     pub(super) fn new(loads_max: usize) -> Self {
@@ -91,7 +67,7 @@ impl Waits {
             free: Vec::new(),
             waiting: VecDeque::new(),
             stalled: BTreeSet::new(),
-            buffers: Vec::new(),
+            buffers: CommandBuffers::default(),
         }
     }
 
@@ -114,7 +90,7 @@ impl Waits {
             hash,
             state: State::Open,
             commands: VecDeque::new(),
-            read: self.buffers.pop().unwrap_or_default(),
+            read: self.buffers.take(),
         };
         let entry = &mut self.slots[slot as usize];
         assert!(entry.wait.is_none(), "a free slot holds no wait");
@@ -132,7 +108,7 @@ impl Waits {
         assert!(wait.commands.is_empty(), "no command is forgotten");
         self.by_hash.remove(&wait.hash.bits());
         self.free.push(slot);
-        self.keep_buffer(wait.read);
+        self.buffers.give(wait.read);
     }
 
     fn wait(&mut self, slot: u32) -> &mut Wait {
@@ -150,24 +126,10 @@ impl Waits {
         key: &[u8],
         operation: &Operation<'_>,
     ) {
-        let mut buffer = self.buffers.pop().unwrap_or_default();
-        buffer.extend_from_slice(key);
-        let (bare, value) = bare_operation(operation);
-        let mut large = None;
-        match value {
-            Some(Value::Small(bytes)) => buffer.extend_from_slice(bytes),
-            Some(Value::Large(bytes)) => large = Some(bytes.clone()),
-            None => {}
-        }
+        let buffer = self.buffers.take();
         let wait = self.wait(slot);
-        let pending = Pending {
-            token,
-            hash: wait.hash,
-            operation: bare,
-            buffer,
-            key_bytes: key.len(),
-            large,
-        };
+        let command = OwnedCommand::new(buffer, wait.hash, key, operation);
+        let pending = Pending { token, command };
         wait.commands.push_back(pending);
     }
 
@@ -181,21 +143,14 @@ impl Waits {
 
     /// Takes back the memory of a command that is done.
     pub(super) fn recycle(&mut self, pending: Pending) {
-        self.keep_buffer(pending.buffer);
-    }
-
-    fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
-        if self.buffers.len() < BUFFERS_MAX && buffer.capacity() <= BUFFER_BYTES_MAX {
-            buffer.clear();
-            self.buffers.push(buffer);
-        }
+        self.buffers.recycle(pending.command);
     }
 
     /// The key of the first command, which a read is wanted for.
     pub(super) fn first_key(&self, slot: u32) -> Option<(&[u8], KeyHash)> {
         let wait = self.slots[slot as usize].wait.as_ref()?;
         let first = wait.commands.front()?;
-        Some((first.key(), first.hash))
+        Some((first.command.key(), first.command.hash))
     }
 
     /// Claims one of the reads that may be under way; without one the queue waits its turn.

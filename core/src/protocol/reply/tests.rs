@@ -157,7 +157,13 @@ fn failures_have_lines() {
     ] {
         assert_eq!(answer(line, &Outcome::Failed(failure)), expected);
     }
-    for failure in [Failure::Backlog, Failure::DiskRead, Failure::DiskFull] {
+    for failure in [
+        Failure::Backlog,
+        Failure::DiskRead,
+        Failure::DiskFull,
+        Failure::Unreachable,
+        Failure::Unknown,
+    ] {
         for line in ["set k 0 0 5", "mg k q", "md k q", "touch k 1"] {
             let answer = answer(line, &Outcome::Failed(failure));
             assert!(answer.starts_with("SERVER_ERROR ") && answer.ends_with("\r\n"));

@@ -1,0 +1,408 @@
+//! Requests for partitions whose primary is on another node.
+//!
+//! Decides where each goes and in which order, when it is sent once more, and when its time is
+//! up. Refuses to know links, frames, who is alive, and how a primary is found.
+//!
+//! Requests of one partition keep their order. All that are unfinished form a lane, and all that
+//! have been sent went to one node, under one *epoch*. When that node turns out not to be the
+//! primary, or the link to it breaks, the epoch rises and the whole lane is sent again, in its
+//! order, to where the primary is said to be. A node that has refused a request of one epoch
+//! refuses every later one of that link, partition and epoch ([`Refused`] is its memory), so
+//! that none can overtake one that was refused. A request that reaches two primaries one after
+//! the other is applied once, because it keeps its sequence: replication carries it.
+
+#[cfg(test)]
+mod tests;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use crate::command::owned::{CommandBuffers, OwnedCommand};
+use crate::command::{Failure, Operation};
+use crate::hash::KeyHash;
+use crate::member::NodeId;
+use crate::message::Token;
+use crate::time::Time;
+
+/// A lane that was refused so often in a row waits before it is sent again.
+const REFUSALS_AT_ONCE_MAX: u32 = 2;
+/// How long it then waits, and how often a lane without a target asks for one, in milliseconds.
+const RETRY_MS: u64 = 10;
+
+/// Bounds of the requests under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ForwardingLimits {
+    /// Requests that one worker may have under way at other nodes.
+    pub(crate) requests_max: usize,
+    /// Bytes of keys and values of these, above which no more are taken.
+    pub(crate) bytes_max: usize,
+    /// How long a request may take, in milliseconds; what came of it is unknown then.
+    pub(crate) timeout_ms: u64,
+}
+
+/// One request to be put on a link.
+#[derive(Debug)]
+pub(crate) struct Outgoing<'a> {
+    /// Its number: that of the first try, whichever this one is.
+    pub(crate) sequence: u64,
+    /// How often its lane has changed its mind.
+    pub(crate) epoch: u32,
+    pub(crate) hash: KeyHash,
+    pub(crate) key: &'a [u8],
+    pub(crate) operation: Operation<'a>,
+}
+
+/// What comes of handling something, besides answers.
+pub(crate) trait Sink {
+    /// Puts a request on the link to `node`, behind all that was put there before.
+    fn send(&mut self, node: NodeId, request: Outgoing<'_>);
+    /// The request with this token could not be carried out, or nobody knows.
+    fn fail(&mut self, token: Token, failure: Failure);
+}
+
+struct Pending {
+    token: Token,
+    command: OwnedCommand,
+    deadline: Time,
+    /// It has been sent under the lane's present epoch.
+    sent: bool,
+    /// It has been sent at least once: then it may have been carried out.
+    tried: bool,
+}
+
+/// The unfinished requests of one partition.
+#[derive(Default)]
+struct Lane {
+    target: Option<NodeId>,
+    epoch: u32,
+    queue: VecDeque<u64>,
+    refusals_in_row: u32,
+    /// Nothing is sent before this.
+    resting_until: Option<Time>,
+}
+
+/// All requests of one worker that are under way at other nodes.
+pub(crate) struct Forwarding {
+    limits: ForwardingLimits,
+    /// The sequence of the oldest request in `ring`.
+    first: u64,
+    /// Requests by sequence; `None` where one is finished.
+    ring: VecDeque<Option<Pending>>,
+    unfinished: usize,
+    bytes: usize,
+    lanes: BTreeMap<u16, Lane>,
+    /// Lanes that want to be looked at, by when.
+    resting: BTreeSet<(Time, u16)>,
+    buffers: CommandBuffers,
+    /// Requests sent once more, since the start.
+    pub(crate) resent: u64,
+    /// Answers to requests that had been finished otherwise, since the start.
+    pub(crate) stale_answers: u64,
+}
+
+impl Forwarding {
+    /// No requests; the first will have the sequence `first`. Sequences of one run of a node are
+    /// never used twice, by no worker of it.
+    pub(crate) fn new(limits: ForwardingLimits, first: u64) -> Self {
+        Self {
+            limits,
+            first,
+            ring: VecDeque::new(),
+            unfinished: 0,
+            bytes: 0,
+            lanes: BTreeMap::new(),
+            resting: BTreeSet::new(),
+            buffers: CommandBuffers::default(),
+            resent: 0,
+            stale_answers: 0,
+        }
+    }
+
+    /// Whether one more request may be taken.
+    pub(crate) fn has_room(&self) -> bool {
+        self.ring.len() < self.limits.requests_max && self.bytes < self.limits.bytes_max
+    }
+
+    /// Requests under way.
+    pub(crate) const fn unfinished(&self) -> usize {
+        self.unfinished
+    }
+
+    /// Takes a request and sends it, if its partition's lane has a target: otherwise `target`
+    /// becomes that, if there is one.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one command")]
+    pub(crate) fn push(
+        &mut self,
+        now: Time,
+        token: Token,
+        hash: KeyHash,
+        key: &[u8],
+        operation: &Operation<'_>,
+        target: Option<NodeId>,
+        sink: &mut impl Sink,
+    ) {
+        let sequence = self.first + self.ring.len() as u64;
+        let command = OwnedCommand::new(self.buffers.take(), hash, key, operation);
+        self.bytes += command.bytes();
+        self.unfinished += 1;
+        self.ring.push_back(Some(Pending {
+            token,
+            command,
+            deadline: now.plus_millis(self.limits.timeout_ms),
+            sent: false,
+            tried: false,
+        }));
+        let partition = hash.partition();
+        let lane = self.lanes.entry(partition).or_default();
+        lane.queue.push_back(sequence);
+        lane.target = lane.target.or(target);
+        self.drive(now, partition, sink);
+    }
+
+    /// The primary of `partition` is known to be `target`, or not known at all.
+    pub(crate) fn route(
+        &mut self,
+        now: Time,
+        partition: u16,
+        target: Option<NodeId>,
+        sink: &mut impl Sink,
+    ) {
+        let Some(lane) = self.lanes.get_mut(&partition) else {
+            return;
+        };
+        if lane.target == target {
+            return;
+        }
+        lane.refusals_in_row = 0;
+        self.wake(partition);
+        self.retarget(partition, target);
+        self.drive(now, partition, sink);
+    }
+
+    /// Partitions whose requests have nowhere to go.
+    pub(crate) fn unrouted(&self) -> impl Iterator<Item = u16> + '_ {
+        let lanes = self.lanes.iter();
+        lanes.filter_map(|(partition, lane)| lane.target.is_none().then_some(*partition))
+    }
+
+    /// A request has been answered: whose it was, unless that is of no interest any more.
+    pub(crate) fn finish(&mut self, sequence: u64) -> Option<Token> {
+        let Some(pending) = self.take(sequence) else {
+            self.stale_answers += 1;
+            return None;
+        };
+        let partition = pending.command.hash.partition();
+        let lane = self
+            .lanes
+            .get_mut(&partition)
+            .expect("a request has a lane");
+        lane.refusals_in_row = 0;
+        self.leave(partition, sequence);
+        self.buffers.recycle(pending.command);
+        Some(pending.token)
+    }
+
+    /// The node that was asked is not the primary; `hint` may be.
+    pub(crate) fn refuse(
+        &mut self,
+        now: Time,
+        sequence: u64,
+        epoch: u32,
+        hint: Option<NodeId>,
+        sink: &mut impl Sink,
+    ) {
+        let Some(pending) = self.pending(sequence) else {
+            self.stale_answers += 1;
+            return;
+        };
+        let partition = pending.command.hash.partition();
+        let lane = self
+            .lanes
+            .get_mut(&partition)
+            .expect("a request has a lane");
+        if lane.epoch != epoch {
+            return; // The lane has been sent again since.
+        }
+        lane.refusals_in_row += 1;
+        let rests = lane.refusals_in_row > REFUSALS_AT_ONCE_MAX || hint.is_none();
+        self.retarget(partition, hint);
+        if rests {
+            self.rest(now, partition);
+        }
+        self.drive(now, partition, sink);
+    }
+
+    /// What was sent to `node` may be lost: it is sent again, once there is a way.
+    pub(crate) fn lose(&mut self, now: Time, node: NodeId, sink: &mut impl Sink) {
+        let hit: Vec<u16> = self
+            .lanes
+            .iter()
+            .filter_map(|(partition, lane)| (lane.target == Some(node)).then_some(*partition))
+            .collect();
+        for partition in hit {
+            self.retarget(partition, None);
+            self.rest(now, partition);
+            self.drive(now, partition, sink);
+        }
+    }
+
+    /// When [`handle_deadline`](Self::handle_deadline) has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        // The oldest unfinished request is the first in the ring, and all wait equally long.
+        let oldest = self.ring.front().and_then(Option::as_ref);
+        let resting = self.resting.first().map(|(at, _)| *at);
+        oldest
+            .map(|pending| pending.deadline)
+            .into_iter()
+            .chain(resting)
+            .min()
+    }
+
+    /// Fails what has waited too long, and sends what has rested.
+    pub(crate) fn handle_deadline(&mut self, now: Time, sink: &mut impl Sink) {
+        while let Some(Some(pending)) = self.ring.front()
+            && pending.deadline <= now
+        {
+            let (sequence, partition) = (self.first, pending.command.hash.partition());
+            let failure = if pending.tried {
+                Failure::Unknown
+            } else {
+                Failure::Unreachable
+            };
+            let pending = self.take(sequence).expect("it was there a moment ago");
+            self.leave(partition, sequence);
+            sink.fail(pending.token, failure);
+            self.buffers.recycle(pending.command);
+        }
+        while let Some((at, partition)) = self.resting.first().copied()
+            && at <= now
+        {
+            self.wake(partition);
+            self.drive(now, partition, sink);
+        }
+    }
+
+    fn pending(&self, sequence: u64) -> Option<&Pending> {
+        let index = sequence.checked_sub(self.first)?;
+        self.ring.get(usize::try_from(index).ok()?)?.as_ref()
+    }
+
+    /// Takes a request out of the ring, and the finished ones before the oldest that is left.
+    fn take(&mut self, sequence: u64) -> Option<Pending> {
+        let index = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
+        let pending = self.ring.get_mut(index)?.take()?;
+        self.unfinished -= 1;
+        self.bytes -= pending.command.bytes();
+        while let Some(None) = self.ring.front() {
+            self.ring.pop_front();
+            self.first += 1;
+        }
+        Some(pending)
+    }
+
+    /// Takes a finished request out of its lane, which goes with its last one.
+    fn leave(&mut self, partition: u16, sequence: u64) {
+        let lane = self
+            .lanes
+            .get_mut(&partition)
+            .expect("a request has a lane");
+        let at = lane.queue.iter().position(|queued| *queued == sequence);
+        lane.queue
+            .remove(at.expect("an unfinished request is in its lane"));
+        if lane.queue.is_empty() {
+            self.wake(partition);
+            self.lanes.remove(&partition);
+        }
+    }
+
+    /// Whatever was sent is to be sent again, to `target`.
+    fn retarget(&mut self, partition: u16, target: Option<NodeId>) {
+        let lane = self.lanes.get_mut(&partition).expect("only lanes change");
+        lane.target = target;
+        lane.epoch += 1;
+        for sequence in &lane.queue {
+            let index = (sequence - self.first) as usize;
+            let pending = self.ring[index].as_mut();
+            pending.expect("a lane has unfinished requests only").sent = false;
+        }
+    }
+
+    fn rest(&mut self, now: Time, partition: u16) {
+        let lane = self.lanes.get_mut(&partition).expect("only lanes rest");
+        if lane.resting_until.is_none() {
+            let until = now.plus_millis(RETRY_MS);
+            lane.resting_until = Some(until);
+            self.resting.insert((until, partition));
+        }
+    }
+
+    fn wake(&mut self, partition: u16) {
+        if let Some(lane) = self.lanes.get_mut(&partition)
+            && let Some(until) = lane.resting_until.take()
+        {
+            self.resting.remove(&(until, partition));
+        }
+    }
+
+    /// Sends what a lane has to send.
+    fn drive(&mut self, now: Time, partition: u16, sink: &mut impl Sink) {
+        let Some(lane) = self.lanes.get(&partition) else {
+            return;
+        };
+        if lane.resting_until.is_some() {
+            return;
+        }
+        let Some(target) = lane.target else {
+            self.rest(now, partition);
+            return;
+        };
+        // What was sent is a first part of the lane.
+        let unsent = lane.queue.iter().rev().take_while(|sequence| {
+            let index = (**sequence - self.first) as usize;
+            self.ring[index]
+                .as_ref()
+                .is_some_and(|pending| !pending.sent)
+        });
+        let from = lane.queue.len() - unsent.count();
+        let epoch = lane.epoch;
+        for sequence in lane.queue.range(from..) {
+            let index = (*sequence - self.first) as usize;
+            let pending = self.ring[index].as_mut();
+            let pending = pending.expect("a lane has unfinished requests only");
+            pending.sent = true;
+            self.resent += u64::from(core::mem::replace(&mut pending.tried, true));
+            sink.send(
+                target,
+                Outgoing {
+                    sequence: *sequence,
+                    epoch,
+                    hash: pending.command.hash,
+                    key: pending.command.key(),
+                    operation: pending.command.operation(),
+                },
+            );
+        }
+    }
+}
+
+/// What one link's requests have been refused, at the node that refuses.
+#[derive(Debug, Default)]
+pub(crate) struct Refused {
+    /// The latest refused epoch of each partition.
+    epochs: BTreeMap<u16, u32>,
+}
+
+impl Refused {
+    /// Takes note that a request was refused.
+    pub(crate) fn note(&mut self, partition: u16, epoch: u32) {
+        let latest = self.epochs.entry(partition).or_default();
+        *latest = epoch.max(*latest);
+    }
+
+    /// Whether a request must be refused because one before it was.
+    pub(crate) fn covers(&self, partition: u16, epoch: u32) -> bool {
+        self.epochs
+            .get(&partition)
+            .is_some_and(|latest| epoch <= *latest)
+    }
+}

@@ -1,0 +1,399 @@
+//! Against primaries that move, refuse, lose links and answer late: order per partition, nothing
+//! lost, nothing answered twice.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::command::Fetch;
+use crate::id::{ConnId, WorkerId};
+use crate::member::Guid;
+
+const LIMITS: ForwardingLimits = ForwardingLimits {
+    requests_max: 64,
+    bytes_max: 10_000,
+    timeout_ms: 1000,
+};
+
+fn node(number: usize) -> NodeId {
+    NodeId {
+        guid: Guid::new(&format!("node-{number}")).expect("a guid"),
+        generation: 1,
+    }
+}
+
+fn token(sequence: u64) -> Token {
+    Token {
+        worker: WorkerId(0),
+        conn: ConnId {
+            slot: 0,
+            generation: 0,
+        },
+        sequence,
+    }
+}
+
+/// What came out.
+#[derive(Default)]
+struct Seen {
+    sent: Vec<(NodeId, u64, u32)>,
+    failed: Vec<(u64, Failure)>,
+}
+
+impl Sink for Seen {
+    fn send(&mut self, node: NodeId, request: Outgoing<'_>) {
+        assert_eq!(KeyHash::of(request.key), request.hash);
+        self.sent.push((node, request.sequence, request.epoch));
+    }
+
+    fn fail(&mut self, token: Token, failure: Failure) {
+        self.failed.push((token.sequence, failure));
+    }
+}
+
+struct Bench {
+    forwarding: Forwarding,
+    now: Time,
+    seen: Seen,
+    pushed: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            forwarding: Forwarding::new(LIMITS, 7),
+            now: Time::from_millis(1),
+            seen: Seen::default(),
+            pushed: 0,
+        }
+    }
+
+    fn push(&mut self, key: &[u8], target: Option<usize>) {
+        let operation = Operation::Fetch(Fetch::default());
+        let (hash, token) = (KeyHash::of(key), token(self.pushed));
+        self.pushed += 1;
+        let target = target.map(node);
+        self.forwarding.push(
+            self.now,
+            token,
+            hash,
+            key,
+            &operation,
+            target,
+            &mut self.seen,
+        );
+    }
+
+    fn sent(&mut self) -> Vec<(usize, u64, u32)> {
+        let number = |id: &NodeId| {
+            (0..4)
+                .find(|number| node(*number) == *id)
+                .expect("one of 4")
+        };
+        let sent = self.seen.sent.iter();
+        let sent = sent.map(|(id, sequence, epoch)| (number(id), *sequence, *epoch));
+        let sent = sent.collect();
+        self.seen.sent.clear();
+        sent
+    }
+
+    fn pass(&mut self, milliseconds: u64) {
+        self.now = self.now.plus_millis(milliseconds);
+        self.forwarding.handle_deadline(self.now, &mut self.seen);
+    }
+}
+
+#[test]
+fn a_request_goes_out_and_comes_back() {
+    let mut bench = Bench::new();
+    bench.push(b"a", Some(1));
+    assert_eq!(bench.sent(), [(1, 7, 0)]);
+    assert_eq!(bench.forwarding.finish(7), Some(token(0)));
+    assert_eq!(bench.forwarding.finish(7), None, "once only");
+    assert_eq!(bench.forwarding.stale_answers, 1);
+    assert_eq!(bench.forwarding.next_deadline(), None);
+}
+
+#[test]
+fn a_refused_lane_is_sent_again_as_a_whole_and_in_order() {
+    let mut bench = Bench::new();
+    for _ in 0..3 {
+        bench.push(b"a", Some(1));
+    }
+    bench.sent();
+    assert_eq!(
+        bench.forwarding.finish(8),
+        Some(token(1)),
+        "another key may be quicker"
+    );
+    let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
+    forwarding.refuse(bench.now, 7, 0, Some(node(2)), seen);
+    assert_eq!(bench.sent(), [(2, 7, 1), (2, 9, 1)]);
+    let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
+    forwarding.refuse(bench.now, 9, 0, Some(node(3)), seen);
+    assert_eq!(bench.sent(), [], "that was about the first sending");
+    bench.push(b"a", Some(1));
+    assert_eq!(
+        bench.sent(),
+        [(2, 10, 1)],
+        "the lane knows better than a guess"
+    );
+}
+
+#[test]
+fn nodes_that_refer_to_each_other_do_not_make_a_storm() {
+    let mut bench = Bench::new();
+    bench.push(b"a", Some(0));
+    let mut sends = 0;
+    for _ in 0..100 {
+        for (at, sequence, epoch) in bench.sent() {
+            sends += 1;
+            let hint = Some(node(1 - at));
+            let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
+            forwarding.refuse(bench.now, sequence, epoch, hint, seen);
+        }
+    }
+    assert_eq!(sends, 3, "two at once, then a rest");
+    bench.pass(RETRY_MS);
+    assert_eq!(bench.sent().len(), 1);
+}
+
+#[test]
+fn what_a_broken_link_may_have_lost_waits_for_a_way() {
+    let mut bench = Bench::new();
+    bench.push(b"a", Some(1));
+    bench.push(b"a", None);
+    bench.sent();
+    let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
+    forwarding.lose(bench.now, node(1), seen);
+    assert_eq!(bench.sent(), []);
+    let partition = KeyHash::of(b"a").partition();
+    assert!(bench.forwarding.unrouted().eq([partition]));
+    let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
+    forwarding.route(bench.now, partition, Some(node(2)), seen);
+    assert_eq!(bench.sent(), [(2, 7, 1 + 1), (2, 8, 1 + 1)]);
+    assert_eq!(bench.forwarding.resent, 2);
+}
+
+#[test]
+fn time_runs_out_in_order_and_says_what_is_known() {
+    let mut bench = Bench::new();
+    bench.push(b"a", Some(1));
+    bench.push(b"b", None);
+    bench.pass(LIMITS.timeout_ms - 1);
+    assert_eq!(bench.seen.failed, []);
+    bench.push(b"a", None);
+    bench.pass(1);
+    let expected = [(0, Failure::Unknown), (1, Failure::Unreachable)];
+    assert_eq!(bench.seen.failed, expected);
+    assert_eq!(bench.forwarding.finish(7), None, "too late");
+    assert_eq!(bench.forwarding.unfinished(), 1);
+}
+
+#[test]
+fn there_is_room_for_so_many_and_so_much() {
+    let mut bench = Bench::new();
+    for _ in 0..LIMITS.requests_max {
+        assert!(bench.forwarding.has_room());
+        bench.push(b"a", Some(1));
+    }
+    assert!(!bench.forwarding.has_room());
+    bench.forwarding.finish(7);
+    assert!(bench.forwarding.has_room());
+    let mut bench = Bench::new();
+    let operation = Operation::Store(crate::command::Store {
+        mode: crate::command::StoreMode::Set,
+        flags: 0,
+        expiry: crate::command::Expiry::Never,
+        value: crate::command::Value::Small(&[b'v'; 4000]),
+        compare: None,
+        new_cas: None,
+        invalidate: false,
+        vivify: None,
+    });
+    for sequence in 0..3 {
+        assert!(bench.forwarding.has_room());
+        let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
+        let hash = KeyHash::of(b"a");
+        let token = token(sequence);
+        forwarding.push(bench.now, token, hash, b"a", &operation, None, seen);
+    }
+    assert!(!bench.forwarding.has_room());
+    bench.pass(LIMITS.timeout_ms);
+    assert!(bench.forwarding.has_room(), "bytes are given back");
+}
+
+/// Something that happens to the requests of a few keys.
+#[derive(Clone, Debug)]
+enum Step {
+    Push(u8),
+    /// The node with this number carries out, or refuses, what has reached it first.
+    Serve(usize),
+    /// An answer arrives.
+    Answer,
+    /// The primary moves.
+    Move(usize),
+    /// The link to a node breaks, with what is on it.
+    Break(usize),
+    /// The origin hears who is primary.
+    Hear,
+    Pass(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0_u8..3).prop_map(Step::Push),
+        6 => (0_usize..3).prop_map(Step::Serve),
+        4 => Just(Step::Answer),
+        1 => (0_usize..3).prop_map(Step::Move),
+        1 => (0_usize..3).prop_map(Step::Break),
+        1 => Just(Step::Hear),
+        2 => (1_u64..30).prop_map(Step::Pass),
+    ]
+}
+
+enum Reply {
+    Done(u64),
+    Refused(u64, u32, Option<NodeId>),
+}
+
+/// Three nodes, one of them primary of everything, which remember what has been applied.
+struct Cluster {
+    bench: Bench,
+    primary: usize,
+    links: Vec<VecDeque<(u64, u32)>>,
+    refused: Vec<Refused>,
+    /// Replies on their way back, by the node that they come from.
+    replies: VecDeque<(usize, Reply)>,
+    partitions: BTreeMap<u64, u16>,
+    /// Sequences in the order in which they were first applied, by partition.
+    applied: BTreeMap<u16, Vec<u64>>,
+    finished: Vec<u64>,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        Self {
+            bench: Bench::new(),
+            primary: 0,
+            links: vec![VecDeque::new(); 3],
+            refused: (0..3).map(|_| Refused::default()).collect(),
+            replies: VecDeque::new(),
+            partitions: BTreeMap::new(),
+            applied: BTreeMap::new(),
+            finished: Vec::new(),
+        }
+    }
+
+    fn collect(&mut self) {
+        for (at, sequence, epoch) in self.bench.sent() {
+            self.links[at].push_back((sequence, epoch));
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Push(key) => {
+                if self.bench.forwarding.has_room() {
+                    let sequence = 7 + self.bench.pushed;
+                    let partition = KeyHash::of(&[key]).partition();
+                    self.partitions.insert(sequence, partition);
+                    self.bench.push(&[key], Some(0));
+                }
+            }
+            Step::Serve(at) => self.serve(at),
+            Step::Answer => self.answer(),
+            Step::Move(to) => self.primary = to,
+            Step::Break(at) => {
+                self.links[at].clear();
+                self.refused[at] = Refused::default();
+                self.replies.retain(|(from, _)| *from != at);
+                let (forwarding, seen) = (&mut self.bench.forwarding, &mut self.bench.seen);
+                forwarding.lose(self.bench.now, node(at), seen);
+            }
+            Step::Hear => {
+                let lanes: Vec<u16> = self.bench.forwarding.lanes.keys().copied().collect();
+                for partition in lanes {
+                    let target = Some(node(self.primary));
+                    let (forwarding, seen) = (&mut self.bench.forwarding, &mut self.bench.seen);
+                    forwarding.route(self.bench.now, partition, target, seen);
+                }
+            }
+            Step::Pass(milliseconds) => self.bench.pass(milliseconds),
+        }
+        self.collect();
+    }
+
+    fn serve(&mut self, at: usize) {
+        let Some((sequence, epoch)) = self.links[at].pop_front() else {
+            return;
+        };
+        let partition = self.partitions[&sequence];
+        let reply = if at == self.primary && !self.refused[at].covers(partition, epoch) {
+            let applied = self.applied.entry(partition).or_default();
+            if !applied.contains(&sequence) {
+                applied.push(sequence);
+            }
+            Reply::Done(sequence)
+        } else {
+            self.refused[at].note(partition, epoch);
+            Reply::Refused(sequence, epoch, Some(node(self.primary)))
+        };
+        self.replies.push_back((at, reply));
+    }
+
+    fn answer(&mut self) {
+        match self.replies.pop_front() {
+            Some((_, Reply::Done(sequence))) => {
+                let token = self.bench.forwarding.finish(sequence);
+                self.finished.extend(token.map(|token| token.sequence));
+            }
+            Some((_, Reply::Refused(sequence, epoch, hint))) => {
+                let (forwarding, seen) = (&mut self.bench.forwarding, &mut self.bench.seen);
+                forwarding.refuse(self.bench.now, sequence, epoch, hint, seen);
+            }
+            None => {}
+        }
+    }
+
+    /// Everything comes to rest, and must be done by then.
+    fn settle(&mut self) {
+        self.step(&Step::Hear);
+        for _ in 0..2000 {
+            for at in 0..3 {
+                self.step(&Step::Serve(at));
+            }
+            self.step(&Step::Answer);
+            if self.bench.forwarding.unfinished() == 0 {
+                return;
+            }
+            self.step(&Step::Pass(1));
+        }
+        panic!("{} are never finished", self.bench.forwarding.unfinished());
+    }
+}
+
+proptest! {
+    #[test]
+    fn order_holds_and_nothing_is_lost(steps in prop::collection::vec(step(), 0..200)) {
+        let mut cluster = Cluster::new();
+        for step in &steps {
+            cluster.step(step);
+        }
+        cluster.settle();
+        for applied in cluster.applied.values() {
+            prop_assert!(applied.is_sorted(), "applied as {applied:?}");
+        }
+        let mut ends = cluster.finished.clone();
+        ends.extend(cluster.bench.seen.failed.iter().map(|(sequence, _)| *sequence));
+        ends.sort_unstable();
+        prop_assert!(ends.into_iter().eq(0..cluster.bench.pushed), "each ends once");
+        let forwarding = &cluster.bench.forwarding;
+        prop_assert_eq!((forwarding.bytes, forwarding.lanes.len()), (0, 0));
+        prop_assert_eq!(forwarding.resting.len(), 0);
+    }
+}
