@@ -20,6 +20,11 @@ pub mod figures;
 mod forwarding;
 pub mod hash;
 pub mod id;
+#[allow(
+    dead_code,
+    reason = "the worker gets links to other nodes with the next steps"
+)]
+mod link;
 pub mod machine;
 pub mod member;
 pub mod message;

@@ -12,6 +12,7 @@ mod admin;
 pub mod forward;
 mod key;
 mod keys;
+pub mod link;
 mod meta;
 mod number;
 pub mod peer;

@@ -1,0 +1,245 @@
+//! Frames between nodes, once both have said hello and seen that they belong together.
+//!
+//! Decides the layout of what is carried: requests, answers, refusals, chunks of large values and
+//! what replicas say to each other. Refuses to know what the carried bytes mean; the frame around
+//! them is that of [`peer`](super::peer), and the kinds of both are told apart by number.
+//!
+//! ```text
+//! frame   = length:u32 kind:u8 body
+//! request = epoch:u32 forwarded-request               kind 32
+//! answer  = forwarded-answer                          kind 33
+//! refusal = sequence:u64 epoch:u32 hint               kind 34
+//! chunk   = sequence:u64 direction:u8 bytes           kind 35
+//! cancel  = sequence:u64 direction:u8                 kind 36
+//! replica = replication messages                      kind 37
+//! hint    = 0 | length:u8 guid generation:u64
+//! ```
+
+#[cfg(test)]
+mod tests;
+
+use alloc::vec::Vec;
+
+use nom::combinator::{map_opt, rest};
+use nom::multi::length_data;
+use nom::number::complete::{be_u8, be_u32, be_u64};
+use nom::{IResult, Parser};
+
+use crate::member::{Guid, NodeId};
+
+const KIND_REQUEST: u8 = 32;
+const KIND_ANSWER: u8 = 33;
+const KIND_REFUSAL: u8 = 34;
+const KIND_CHUNK: u8 = 35;
+const KIND_CANCEL: u8 = 36;
+const KIND_REPLICA: u8 = 37;
+
+/// Which way a large value goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// With a request.
+    Request,
+    /// With an answer.
+    Answer,
+}
+
+/// Which large value a chunk is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ValueId {
+    /// The request's sequence.
+    pub sequence: u64,
+    /// Whether it is the request's value or the answer's.
+    pub direction: Direction,
+}
+
+/// One frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkFrame<'a> {
+    /// A request ([`super::forward`]) for a partition whose primary the receiver is said to be.
+    Request {
+        /// How often the sender has sent this partition's requests anew.
+        epoch: u32,
+        /// The request.
+        body: &'a [u8],
+    },
+    /// An answer ([`super::forward`]).
+    Answer {
+        /// The answer.
+        body: &'a [u8],
+    },
+    /// The sender is not the primary of the request's partition.
+    Refusal {
+        /// The request.
+        sequence: u64,
+        /// The epoch that it came under.
+        epoch: u32,
+        /// Who is, as far as the sender knows.
+        hint: Option<NodeId>,
+    },
+    /// The next bytes of a large value, which has been announced.
+    Chunk {
+        /// The value.
+        value: ValueId,
+        /// The bytes, at least one.
+        bytes: &'a [u8],
+    },
+    /// The rest of a large value will not come.
+    Cancel {
+        /// The value.
+        value: ValueId,
+    },
+    /// What replicas of some partitions say to each other.
+    Replica {
+        /// The messages.
+        body: &'a [u8],
+    },
+}
+
+/// Reads a frame's body; none for a kind that this release does not know.
+///
+/// # Errors
+/// When the body does not have the form of its kind: the link can't be used any further.
+pub fn decode(kind: u8, body: &[u8]) -> Result<Option<LinkFrame<'_>>, super::forward::Malformed> {
+    let frame = match kind {
+        KIND_REQUEST => (be_u32, rest)
+            .map(|(epoch, body)| LinkFrame::Request { epoch, body })
+            .parse(body),
+        KIND_ANSWER => Ok((&[][..], LinkFrame::Answer { body })),
+        KIND_REFUSAL => (be_u64, be_u32, hint)
+            .map(|(sequence, epoch, hint)| LinkFrame::Refusal {
+                sequence,
+                epoch,
+                hint,
+            })
+            .parse(body),
+        KIND_CHUNK => (value_id, map_opt(rest, not_empty))
+            .map(|(value, bytes)| LinkFrame::Chunk { value, bytes })
+            .parse(body),
+        KIND_CANCEL => value_id
+            .map(|value| LinkFrame::Cancel { value })
+            .parse(body),
+        KIND_REPLICA => Ok((&[][..], LinkFrame::Replica { body })),
+        _ => return Ok(None),
+    };
+    match frame {
+        Ok((_later, frame)) => Ok(Some(frame)),
+        Err(_) => Err(super::forward::Malformed),
+    }
+}
+
+fn not_empty(bytes: &[u8]) -> Option<&[u8]> {
+    (!bytes.is_empty()).then_some(bytes)
+}
+
+fn value_id(input: &[u8]) -> IResult<&[u8], ValueId> {
+    let direction = map_opt(be_u8, |code| match code {
+        0 => Some(Direction::Request),
+        1 => Some(Direction::Answer),
+        _ => None,
+    });
+    (be_u64, direction)
+        .map(|(sequence, direction)| ValueId {
+            sequence,
+            direction,
+        })
+        .parse(input)
+}
+
+fn hint(input: &[u8]) -> IResult<&[u8], Option<NodeId>> {
+    let (input, name) = length_data(be_u8).parse(input)?;
+    if name.is_empty() {
+        return Ok((input, None));
+    }
+    let guid = |name| {
+        core::str::from_utf8(name)
+            .ok()
+            .and_then(|text| Guid::new(text).ok())
+    };
+    let (_, guid) = map_opt(rest, guid).parse(name)?;
+    let (input, generation) = be_u64.parse(input)?;
+    Ok((input, Some(NodeId { guid, generation })))
+}
+
+/// Appends `frame` to `into`.
+///
+/// # Panics
+/// If its body is longer than 4 GiB, as no frame is.
+pub fn encode(frame: &LinkFrame<'_>, into: &mut Vec<u8>) {
+    encode_with(kind(frame), into, |into| push_body(frame, into));
+}
+
+/// Appends a request frame whose body `push` appends.
+pub fn encode_request(epoch: u32, into: &mut Vec<u8>, push: impl FnOnce(&mut Vec<u8>)) {
+    encode_with(KIND_REQUEST, into, |into| {
+        into.extend_from_slice(&epoch.to_be_bytes());
+        push(into);
+    });
+}
+
+/// Appends an answer frame whose body `push` appends.
+pub fn encode_answer(into: &mut Vec<u8>, push: impl FnOnce(&mut Vec<u8>)) {
+    encode_with(KIND_ANSWER, into, push);
+}
+
+fn encode_with(kind: u8, into: &mut Vec<u8>, push: impl FnOnce(&mut Vec<u8>)) {
+    let start = into.len();
+    into.extend_from_slice(&[0; 4]);
+    into.push(kind);
+    push(into);
+    let length = u32::try_from(into.len() - start - 4).expect("a frame stays below 4 GiB");
+    into[start..start + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+const fn kind(frame: &LinkFrame<'_>) -> u8 {
+    match frame {
+        LinkFrame::Request { .. } => KIND_REQUEST,
+        LinkFrame::Answer { .. } => KIND_ANSWER,
+        LinkFrame::Refusal { .. } => KIND_REFUSAL,
+        LinkFrame::Chunk { .. } => KIND_CHUNK,
+        LinkFrame::Cancel { .. } => KIND_CANCEL,
+        LinkFrame::Replica { .. } => KIND_REPLICA,
+    }
+}
+
+fn push_body(frame: &LinkFrame<'_>, into: &mut Vec<u8>) {
+    match frame {
+        LinkFrame::Request { epoch, body } => {
+            into.extend_from_slice(&epoch.to_be_bytes());
+            into.extend_from_slice(body);
+        }
+        LinkFrame::Answer { body } | LinkFrame::Replica { body } => into.extend_from_slice(body),
+        LinkFrame::Refusal {
+            sequence,
+            epoch,
+            hint,
+        } => {
+            into.extend_from_slice(&sequence.to_be_bytes());
+            into.extend_from_slice(&epoch.to_be_bytes());
+            push_hint(*hint, into);
+        }
+        LinkFrame::Chunk { value, bytes } => {
+            push_value_id(*value, into);
+            into.extend_from_slice(bytes);
+        }
+        LinkFrame::Cancel { value } => push_value_id(*value, into),
+    }
+}
+
+fn push_value_id(value: ValueId, into: &mut Vec<u8>) {
+    into.extend_from_slice(&value.sequence.to_be_bytes());
+    into.push(match value.direction {
+        Direction::Request => 0,
+        Direction::Answer => 1,
+    });
+}
+
+fn push_hint(hint: Option<NodeId>, into: &mut Vec<u8>) {
+    let Some(node) = hint else {
+        into.push(0);
+        return;
+    };
+    let name = node.guid.as_str().as_bytes();
+    into.push(u8::try_from(name.len()).expect("a guid has 32 bytes at most"));
+    into.extend_from_slice(name);
+    into.extend_from_slice(&node.generation.to_be_bytes());
+}

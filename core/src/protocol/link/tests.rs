@@ -1,0 +1,95 @@
+//! Frames read as they were written; anything else is refused or unknown.
+
+use alloc::vec::Vec;
+
+use proptest::option;
+use proptest::prelude::*;
+
+use super::*;
+
+fn node() -> impl Strategy<Value = NodeId> {
+    ("[a-z0-9-]{1,32}", any::<u64>()).prop_map(|(name, generation)| NodeId {
+        guid: Guid::new(&name).expect("a guid"),
+        generation,
+    })
+}
+
+fn value_id() -> impl Strategy<Value = ValueId> {
+    (any::<u64>(), any::<bool>()).prop_map(|(sequence, answer)| ValueId {
+        sequence,
+        direction: if answer {
+            Direction::Answer
+        } else {
+            Direction::Request
+        },
+    })
+}
+
+/// Reads one frame, whole.
+fn read(bytes: &[u8]) -> Option<LinkFrame<'_>> {
+    let (length, rest) = bytes.split_first_chunk::<4>().expect("a length");
+    assert_eq!(u32::from_be_bytes(*length) as usize, rest.len());
+    decode(rest[0], &rest[1..]).expect("well formed")
+}
+
+fn check(frame: LinkFrame<'_>) {
+    let mut bytes = Vec::new();
+    encode(&frame, &mut bytes);
+    assert_eq!(read(&bytes), Some(frame));
+}
+
+proptest! {
+    #[test]
+    fn a_frame_reads_as_it_was_written(
+        epoch: u32,
+        sequence: u64,
+        hint in option::of(node()),
+        value in value_id(),
+        body in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let bytes = &body[..];
+        check(LinkFrame::Request { epoch, body: bytes });
+        check(LinkFrame::Answer { body: bytes });
+        check(LinkFrame::Refusal { sequence, epoch, hint });
+        check(LinkFrame::Cancel { value });
+        check(LinkFrame::Replica { body: bytes });
+        if !body.is_empty() {
+            check(LinkFrame::Chunk { value, bytes });
+        }
+        let mut pushed = Vec::new();
+        encode_request(epoch, &mut pushed, |into| into.extend_from_slice(bytes));
+        prop_assert_eq!(read(&pushed), Some(LinkFrame::Request { epoch, body: bytes }));
+        pushed.clear();
+        encode_answer(&mut pushed, |into| into.extend_from_slice(bytes));
+        prop_assert_eq!(read(&pushed), Some(LinkFrame::Answer { body: bytes }));
+    }
+
+    #[test]
+    fn garbage_is_read_or_refused(
+        kind: u8,
+        body in prop::collection::vec(any::<u8>(), 0..60),
+    ) {
+        let _ = decode(kind, &body);
+    }
+}
+
+#[test]
+fn what_does_not_have_its_form_is_refused() {
+    let value = [0; 8];
+    for (kind, body) in [
+        (KIND_REQUEST, &value[..3]),
+        (KIND_REFUSAL, &value[..]),
+        (
+            KIND_REFUSAL,
+            &[&value[..], &value[..4], b"\x01A\0\0\0\0\0\0\0\0"].concat(),
+        ),
+        (KIND_REFUSAL, &[&value[..], &value[..4], b"\x02a"].concat()),
+        (KIND_CHUNK, &[&value[..], b"\0"].concat()),
+        (KIND_CHUNK, &[&value[..], b"\x02v"].concat()),
+        (KIND_CANCEL, &value[..]),
+    ] {
+        let refused = decode(kind, body).is_err();
+        assert!(refused, "{kind} {body:?}");
+    }
+    assert_eq!(decode(200, b"anything"), Ok(None));
+}
