@@ -111,8 +111,8 @@ impl Placement {
         let fresh: Vec<NodeIndex> = fresh.collect();
         let enough = new.voter_count() <= self.voter_count();
         for partition in partitions() {
-            // While none of its voters has changed, whoever was passed over still is, unless
-            // for a newcomer.
+            // Whoever was passed over for a voter that stays is passed over again. So while all
+            // voters stay, and no more are asked for, only newcomers can come before them.
             let voters = self.voters(partition).iter();
             let voters: Option<Vec<NodeIndex>> = voters.map(|old| kept[old.position()]).collect();
             match voters.filter(|_| enough) {

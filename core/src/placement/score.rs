@@ -49,6 +49,11 @@ pub(super) struct Score {
 }
 
 impl Score {
+    #[cfg(test)]
+    pub(super) const fn new(surprisal: u64, weight: u32) -> Self {
+        Self { surprisal, weight }
+    }
+
     pub(super) fn of(name: &Name, weight: u32, partition: u16) -> Self {
         // An odd number of 2^64ths is never 0, and its logarithm, rounded down, is below 64.
         let log2 = log2(name.draw(partition) | 1);
@@ -106,11 +111,14 @@ mod tests {
 
     #[test]
     fn no_score_overflows() {
-        let [least, most] = [(1, u32::MAX), (64 << FRACTION_BITS, 1)]
-            .map(|(surprisal, weight)| Score { surprisal, weight });
-        assert_eq!(least.compare(most), Ordering::Less);
-        assert_eq!(most.compare(least), Ordering::Greater);
-        assert_eq!(most.compare(most), Ordering::Equal);
+        // With the first weight the greater product would be 2^64, and leave nothing of 64 bits.
+        for weight in [1 << 26, u32::MAX] {
+            let [least, most] = [(1, weight), (64 << FRACTION_BITS, 1)]
+                .map(|(surprisal, weight)| Score::new(surprisal, weight));
+            assert_eq!(least.compare(most), Ordering::Less);
+            assert_eq!(most.compare(least), Ordering::Greater);
+            assert_eq!(most.compare(most), Ordering::Equal);
+        }
     }
 
     proptest! {

@@ -83,3 +83,28 @@ impl Spread {
         order.extend(rounds.into_iter().map(|(_, node)| node));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Draws that tie are too rare for the other tests to meet one.
+    #[test]
+    fn equal_scores_go_by_index() {
+        let add = |spread: &mut Spread, node| {
+            let score = Score::new(u64::from(node) + 1, u32::from(node) + 1);
+            let node = NodeIndex(node);
+            let rack = 0;
+            spread.add(Candidate { node, rack, score });
+        };
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
+            let mut spread = Spread::new(1);
+            let mut nodes = Vec::new();
+            order.into_iter().for_each(|node| add(&mut spread, node));
+            spread.drain_first(3, &mut nodes);
+            order.into_iter().for_each(|node| add(&mut spread, node));
+            spread.drain(&mut nodes);
+            assert_eq!(nodes, [0, 1, 2, 0, 1, 2, 3].map(NodeIndex));
+        }
+    }
+}

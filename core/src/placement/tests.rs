@@ -287,6 +287,14 @@ proptest! {
         raised[riser].weight = raised[riser].weight.saturating_add(by);
         let after = placement(&raised, factor);
         let riser = Guid::new(&raised[riser].guid).expect("a guid");
+        let sorted = |placement, partition| {
+            let mut owners = owners(placement, partition);
+            owners.sort_unstable();
+            owners
+        };
+        // Where the order alone changes, nothing moves.
+        let differ = |partition: &u16| sorted(&before, *partition) != sorted(&after, *partition);
+        prop_assert!(before.moved(&after).eq(partitions().filter(differ)));
         for partition in partitions() {
             let (before, after) = (owners(&before, partition), owners(&after, partition));
             if after.contains(&riser) {
@@ -331,24 +339,35 @@ proptest! {
         }
     }
 
-    /// From any layout to any other of the same ten names, some with another weight or rack.
+    /// Of ten names each stays, goes, comes, or gets another weight and rack.
     #[test]
     fn a_changed_placement_is_as_a_new_one(
-        before in members(), after in members(), factors in (factor(), factor()), stays in any::<bool>(),
+        before in members(), others in members(), from_others in any::<u16>(),
+        factors in (factor(), factor()),
     ) {
-        let before_factor = if stays { factors.1 } else { factors.0 };
-        let changed = placement(&before, before_factor).changed(&shares(&after), factors.1);
+        let is_from_others = |member: &Member| {
+            let digit = member.guid.as_bytes()[1] - b'0';
+            from_others >> digit & 1 == 1
+        };
+        let stay = before.iter().filter(|member| !is_from_others(member));
+        let come = others.iter().filter(|member| is_from_others(member));
+        let after: Vec<Member> = stay.chain(come).cloned().collect();
+        let changed = placement(&before, factors.0).changed(&shares(&after), factors.1);
         prop_assert_eq!(changed, placement(&after, factors.1));
     }
 
     /// The common case of the above: all but one stay as they are.
     #[test]
-    fn one_change_is_as_a_new_placement(members in members(), one in any::<Index>(), factor in factor()) {
+    fn one_change_is_as_a_new_placement(
+        members in members(), one in any::<Index>(), factor in factor(), other_factor in factor(),
+    ) {
         let mut others = members.clone();
         let one = others.remove(one.index(members.len()));
         let (with, without) = (placement(&members, factor), placement(&others, factor));
         prop_assert_eq!(&with.changed(&shares(&others), factor), &without);
         prop_assert_eq!(&without.changed(&shares(&members), factor), &with);
+        let refactored = placement(&members, other_factor);
+        prop_assert_eq!(&with.changed(&shares(&members), other_factor), &refactored);
         others.push(Member { weight: one.weight / 2 + 1, rack: "0".into(), ..one });
         let reweighted = placement(&others, factor);
         prop_assert_eq!(&with.changed(&shares(&others), factor), &reweighted);
