@@ -29,6 +29,7 @@ pub mod machine;
 pub mod member;
 pub mod message;
 pub mod notice;
+pub mod placement;
 pub mod planted;
 pub mod protocol;
 mod session;
