@@ -32,6 +32,7 @@ pub mod notice;
 pub mod placement;
 pub mod planted;
 pub mod protocol;
+pub mod secure;
 mod session;
 pub mod settings;
 mod shard;

@@ -96,6 +96,10 @@ pub enum Reason {
     Order,
     /// The node is not able to answer for the moment.
     Busy,
+    /// The sender has not the cluster's secret, or encrypts where nothing is encrypted.
+    Secret,
+    /// The sender is of another cluster.
+    Cluster,
     /// A reason that this release does not know.
     Other(u8),
 }
@@ -107,6 +111,8 @@ impl Reason {
             Self::Frame => 2,
             Self::Order => 3,
             Self::Busy => 4,
+            Self::Secret => 5,
+            Self::Cluster => 6,
             Self::Other(code) => code,
         }
     }
@@ -117,6 +123,8 @@ impl Reason {
             2 => Self::Frame,
             3 => Self::Order,
             4 => Self::Busy,
+            5 => Self::Secret,
+            6 => Self::Cluster,
             _ => Self::Other(code),
         }
     }

@@ -9,6 +9,7 @@ mod node;
 mod parsing;
 mod peer_frames;
 mod requests;
+mod secure;
 mod sessions;
 mod simulating;
 mod splitting;
@@ -16,6 +17,7 @@ mod splitting;
 pub use disk_records::disk_records;
 pub use parsing::parsing;
 pub use peer_frames::peer_frames;
+pub use secure::secure;
 pub use simulating::simulating;
 pub use splitting::splitting;
 
@@ -29,4 +31,5 @@ pub const TARGETS: &[Target] = &[
     ("disk_records", disk_records),
     ("peer_frames", peer_frames),
     ("simulating", simulating),
+    ("secure", secure),
 ];
