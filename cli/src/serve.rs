@@ -250,6 +250,7 @@ fn run_workers(
     launch(Launch {
         machines: machines.collect(),
         listeners,
+        datagrams: None,
         disk,
         notify: Arc::new(notify),
     })

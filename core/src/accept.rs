@@ -4,14 +4,13 @@
 //! when the system refuses, and how often the operator hears of that. Refuses to know sockets.
 
 use crate::id::WorkerId;
+use crate::notice::Seldom;
 use crate::time::Time;
 
 /// Connections that one listener gives in one turn at most.
 pub const ACCEPTS_PER_TURN: usize = 64;
 /// How long to wait when the system refuses to accept, unless a connection closes before.
 const RETRY_MS: u64 = 100;
-/// The operator hears of refusals at most this often.
-const NOTICE_INTERVAL_MS: u64 = 60_000;
 
 /// Who gets the next connection, and when. One per process.
 #[derive(Debug)]
@@ -19,7 +18,7 @@ pub struct AcceptPolicy {
     workers: u16,
     next: u16,
     retry_at: Option<Time>,
-    noticed_at: Option<Time>,
+    noticed: Seldom,
 }
 
 impl AcceptPolicy {
@@ -31,7 +30,7 @@ impl AcceptPolicy {
             workers,
             next: 0,
             retry_at: None,
-            noticed_at: None,
+            noticed: Seldom::new(),
         }
     }
 
@@ -61,12 +60,7 @@ impl AcceptPolicy {
     /// True if the operator should hear of it.
     pub fn note_refused(&mut self, now: Time) -> bool {
         self.retry_at = Some(now.plus_millis(RETRY_MS));
-        let recently = |at: Time| now.millis_since(at) < NOTICE_INTERVAL_MS;
-        if self.noticed_at.is_some_and(recently) {
-            return false;
-        }
-        self.noticed_at = Some(now);
-        true
+        self.noticed.is_due(now)
     }
 
     /// A connection has been closed: what was refused may work now.

@@ -11,6 +11,7 @@ pub mod accept;
 pub mod cache;
 mod clock;
 pub mod command;
+pub mod datagrams;
 pub mod disk;
 pub mod figures;
 #[allow(

@@ -5,6 +5,11 @@
 
 use alloc::string::String;
 
+use crate::time::Time;
+
+/// Notices of one kind come at most this often, where there could be many.
+const SELDOM_INTERVAL_MS: u64 = 60_000;
+
 /// How loud a notice is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -25,4 +30,28 @@ pub struct Notice {
     pub event: &'static str,
     /// The sentence.
     pub text: String,
+}
+
+/// Sees to it that the operator hears of one kind of trouble once a minute at most.
+#[derive(Debug, Default)]
+pub struct Seldom {
+    noticed_at: Option<Time>,
+}
+
+impl Seldom {
+    /// Nothing has been noticed yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { noticed_at: None }
+    }
+
+    /// Whether the operator should hear of it at `now`. If so, not again for a minute.
+    pub fn is_due(&mut self, now: Time) -> bool {
+        let recently = |at: Time| now.millis_since(at) < SELDOM_INTERVAL_MS;
+        if self.noticed_at.is_some_and(recently) {
+            return false;
+        }
+        self.noticed_at = Some(now);
+        true
+    }
 }

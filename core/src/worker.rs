@@ -246,7 +246,12 @@ impl Worker {
                 }
                 self.links.run(conn);
             }
-            Event::Closed { conn } => self.drop_session(conn),
+            Event::Closed { conn, .. } => self.drop_session(conn),
+            // Nothing of the kind has been asked for.
+            Event::Connected { .. }
+            | Event::ConnectFailed { .. }
+            | Event::Datagram { .. }
+            | Event::Resolved { .. } => self.links.figures.stale_events += 1,
             Event::Deadline => {}
             Event::Disk(completion) => self.handle_disk(now, completion, actions),
             Event::Message { from, message } => self.handle_message(now, from, message, actions),

@@ -80,7 +80,7 @@ impl Machine for Floor {
                     actions.close.push(conn);
                 }
             }
-            Event::Closed { conn } => *self.connection(conn) = Connection::default(),
+            Event::Closed { conn, .. } => *self.connection(conn) = Connection::default(),
             Event::Deadline => {
                 for conn in std::mem::take(&mut self.drained) {
                     let connection = self.connection(conn);
@@ -92,7 +92,8 @@ impl Machine for Floor {
                 }
             }
             Event::Stop => actions.stopped = true,
-            Event::Disk(_) | Event::Message { .. } | Event::Host(_) => {}
+            // Nothing of the rest has been asked for.
+            _ => {}
         }
     }
 
@@ -125,6 +126,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let running = launch(Launch {
         machines: vec![Floor::new()],
         listeners: vec![(Bound::Tcp(listener), Listener::Client)],
+        datagrams: None,
         disk: None,
         notify: Arc::new(|notice| drop(writeln!(stdout(), "{}", notice.text))),
     })?;

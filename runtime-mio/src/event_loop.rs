@@ -12,7 +12,7 @@ use zufar_core::id::ConnId;
 use zufar_core::machine::{Listener, Machine};
 use zufar_host::{Input, Parts, Sleep, Worker};
 
-use crate::registrar::{Door, Registrar, conn_of, door_of};
+use crate::registrar::{DATAGRAMS, Datagrams, Door, Registrar, conn_of, door_of};
 
 /// Events that one turn takes at most.
 const EVENTS_MAX: usize = 1024;
@@ -21,6 +21,7 @@ const EVENTS_MAX: usize = 1024;
 pub(crate) struct Station {
     pub(crate) poll: Poll,
     pub(crate) doors: Vec<(Door, Listener)>,
+    pub(crate) datagrams: Option<Datagrams>,
 }
 
 /// Runs until the machine has stopped.
@@ -30,7 +31,7 @@ pub(crate) fn run<M: Machine>(parts: Parts<M>, station: Station) -> io::Result<(
         queued: Vec::new(),
     };
     let mut event_loop = EventLoop {
-        worker: Worker::new(parts, registrar, station.doors),
+        worker: Worker::new(parts, registrar, station.doors, station.datagrams),
         poll: station.poll,
         reading: Vec::new(),
     };
@@ -82,6 +83,8 @@ impl<M: Machine> EventLoop<M> {
         let Some(connection) = self.worker.connection(id) else {
             if let Some(index) = door_of(token) {
                 self.worker.has_callers(index);
+            } else if token == DATAGRAMS {
+                self.worker.has_datagrams();
             }
             return;
         };

@@ -1,9 +1,10 @@
 //! What is registered with epoll, and under which tokens.
 //!
 //! Decides that a socket is registered once, for input, and for output only once it has ever been
-//! full. Refuses to know what is done with events.
+//! full, or is on its way to being connected. Refuses to know what is done with events.
 
 use std::io;
+use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 
 use mio::unix::SourceFd;
@@ -13,9 +14,11 @@ use zufar_host::{Bound, Socket, Watcher};
 
 /// The token of a mailbox's waker.
 pub(crate) const WAKER: Token = Token(usize::MAX);
+/// The token of the socket for datagrams.
+pub(crate) const DATAGRAMS: Token = Token(usize::MAX - 1);
 /// The listener at index `n` has the token that is `n` below this one. No connection gets that
 /// far: its slot would be beyond all file descriptors.
-const FIRST_DOOR: usize = usize::MAX - 1;
+const FIRST_DOOR: usize = usize::MAX - 2;
 
 // A token holds a whole ConnId, so that a late event can't reach a slot's next owner.
 const _: () = assert!(usize::BITS == 64, "a token holds 64 bits");
@@ -57,6 +60,24 @@ impl AsRef<Bound> for Door {
     }
 }
 
+/// A socket for datagrams that is registered.
+pub(crate) struct Datagrams(UdpSocket);
+
+impl Datagrams {
+    pub(crate) fn new(socket: UdpSocket, registry: &Registry) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let descriptor = socket.as_raw_fd();
+        registry.register(&mut SourceFd(&descriptor), DATAGRAMS, Interest::READABLE)?;
+        Ok(Self(socket))
+    }
+}
+
+impl AsRef<UdpSocket> for Datagrams {
+    fn as_ref(&self) -> &UdpSocket {
+        &self.0
+    }
+}
+
 /// A connection that is registered. Its descriptor has no duplicate, so closing it also ends its
 /// registration, for one system call less.
 pub(crate) struct Watched {
@@ -86,6 +107,7 @@ pub(crate) struct Registrar {
 impl Watcher for Registrar {
     type Connection = Watched;
     type Door = Door;
+    type Datagrams = Datagrams;
 
     fn watch(&mut self, id: ConnId, socket: Socket) -> io::Result<Watched> {
         let descriptor = socket.as_raw_fd();
@@ -129,6 +151,9 @@ impl Watcher for Registrar {
 
     /// An event tells of it anyway.
     fn await_callers(&mut self, _: usize, _: &mut Door) {}
+
+    /// An event tells of it anyway.
+    fn await_datagrams(&mut self, _: &mut Datagrams) {}
 }
 
 #[cfg(test)]
@@ -147,6 +172,7 @@ mod tests {
     #[test]
     fn listeners_and_connections_share_no_token() {
         assert_eq!(door_of(WAKER), None);
+        assert_eq!(door_of(DATAGRAMS), None);
         assert_eq!(door_of(Token(FIRST_DOOR - 3)), Some(3));
         let last = ConnId {
             slot: 1 << 31,

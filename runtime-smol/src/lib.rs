@@ -26,19 +26,20 @@ use crate::turns::{Station, run};
 /// Starts one thread for each machine, and threads for the disk.
 ///
 /// # Errors
-/// When the system refuses a thread, an epoll instance or one of the listeners.
+/// When the system refuses a thread, an epoll instance or one of the sockets.
 ///
 /// # Panics
 /// If there is no machine, or more than a [`WorkerId`](zufar_core::id::WorkerId) can count.
 pub fn launch<M: Machine + Send + 'static>(mut launch: Launch<M>) -> io::Result<Running> {
     let mut seats = Vec::new();
     for _ in &launch.machines {
-        // The first one accepts for all.
+        // The first one accepts for all, and has the datagrams.
         let listeners = launch.listeners.drain(..);
         let doors = listeners.map(|(bound, listener)| Ok((Async::new(bound)?, listener)));
         let sleeper = Arc::<OnceLock<Waker>>::default();
         let driver = Station {
             doors: doors.collect::<io::Result<_>>()?,
+            datagrams: launch.datagrams.take().map(Async::new).transpose()?,
             breaks: Breaks::new()?,
             sleeper: Arc::clone(&sleeper),
         };

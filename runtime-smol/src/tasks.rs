@@ -1,7 +1,8 @@
 //! The task of each socket.
 //!
 //! Decides what a task awaits: input, once its last input has been read and written for; room,
-//! after a write that the socket did not take whole. Refuses to know what is done with either.
+//! after a write that the socket did not take whole, and while it is on its way to being connected.
+//! Refuses to know what is done with either.
 //!
 //! A task that is woken has the worker read its socket, once, and then rests: its socket is armed
 //! again at the end of the turn. So nothing is read twice in a turn, and a turn ends, even while
@@ -9,6 +10,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::UdpSocket;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
@@ -54,6 +56,21 @@ impl AsRef<Bound> for Door {
     }
 }
 
+/// A socket for datagrams and its task.
+pub(crate) struct Datagrams {
+    socket: Async<UdpSocket>,
+    /// The task's, once it has begun.
+    waker: Option<Waker>,
+    /// Ends the task when it is dropped.
+    _task: Task<()>,
+}
+
+impl AsRef<UdpSocket> for Datagrams {
+    fn as_ref(&self) -> &UdpSocket {
+        self.socket.get_ref()
+    }
+}
+
 /// One worker's tasks.
 pub(crate) struct Tasks<M: Machine + 'static> {
     executor: Rc<LocalExecutor<'static>>,
@@ -89,6 +106,14 @@ impl<M: Machine + 'static> Tasks<M> {
         }
     }
 
+    pub(crate) fn datagrams(&self, socket: Async<UdpSocket>) -> Datagrams {
+        Datagrams {
+            socket,
+            waker: None,
+            _task: self.spawn(poll_datagrams),
+        }
+    }
+
     /// A task that looks after something of the worker whenever it is woken, until the something
     /// or the worker is gone.
     fn spawn<F>(&self, mut look: F) -> Task<()>
@@ -111,6 +136,7 @@ impl<M: Machine + 'static> Tasks<M> {
 impl<M: Machine + 'static> Watcher for Tasks<M> {
     type Connection = Watched;
     type Door = Door;
+    type Datagrams = Datagrams;
 
     fn watch(&mut self, id: ConnId, socket: Socket) -> io::Result<Watched> {
         Ok(Watched {
@@ -138,6 +164,11 @@ impl<M: Machine + 'static> Watcher for Tasks<M> {
     fn await_callers(&mut self, _: usize, door: &mut Door) {
         let waker = door.waker.as_ref();
         waker.expect("its task has told of callers").wake_by_ref();
+    }
+
+    fn await_datagrams(&mut self, datagrams: &mut Datagrams) {
+        let waker = datagrams.waker.as_ref();
+        waker.expect("its task has told of some").wake_by_ref();
     }
 }
 
@@ -203,6 +234,8 @@ fn poll_connection<M: Machine + 'static>(
     }
     if has_input {
         worker.read(id);
+    }
+    if has_room || has_input {
         worker.watcher().unarmed.push(id);
     }
     Poll::Pending
@@ -221,6 +254,21 @@ fn poll_door<M: Machine + 'static>(
     door.waker.get_or_insert_with(|| cx.waker().clone());
     if is_ready(door.listener.poll_readable(cx)) {
         worker.has_callers(index);
+    }
+    Poll::Pending
+}
+
+/// Awaits datagrams only when all that have come have been read, as with callers.
+fn poll_datagrams<M: Machine + 'static>(
+    worker: &mut Worker<M, Tasks<M>>,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    let Some(datagrams) = worker.datagrams() else {
+        return Poll::Ready(());
+    };
+    datagrams.waker.get_or_insert_with(|| cx.waker().clone());
+    if is_ready(datagrams.socket.poll_readable(cx)) {
+        worker.has_datagrams();
     }
     Poll::Pending
 }

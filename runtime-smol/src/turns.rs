@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::net::UdpSocket;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
@@ -21,6 +22,7 @@ use crate::tasks::{SharedWorker, Tasks, arm};
 /// What a worker's thread begins with.
 pub(crate) struct Station {
     pub(crate) doors: Vec<(Async<Bound>, Listener)>,
+    pub(crate) datagrams: Option<Async<UdpSocket>>,
     pub(crate) breaks: Breaks,
     /// Where the thread leaves how to wake it.
     pub(crate) sleeper: Arc<OnceLock<Waker>>,
@@ -34,7 +36,8 @@ pub(crate) fn run<M: Machine + 'static>(parts: Parts<M>, station: Station) -> io
         let doors = station.doors.into_iter().enumerate();
         let doors = doors.map(|(index, (bound, listener))| (tasks.door(index, bound), listener));
         let doors = doors.collect();
-        RefCell::new(Worker::new(parts, tasks, doors))
+        let datagrams = station.datagrams.map(|socket| tasks.datagrams(socket));
+        RefCell::new(Worker::new(parts, tasks, doors, datagrams))
     });
     let mut turns = Turns {
         executor,

@@ -18,7 +18,11 @@ fn is_finished(entry: &Entry) -> bool {
 }
 
 fn is_closed(entry: &Entry) -> bool {
-    matches!(entry, Entry::Closed(_))
+    matches!(entry, Entry::Closed { .. })
+}
+
+fn is_reset(entry: &Entry) -> bool {
+    matches!(entry, Entry::Closed { reset: true, .. })
 }
 
 /// Closes so that the peer sees a reset.
@@ -87,7 +91,7 @@ fn a_reset_closes_once() {
     let mut idle = server.connect();
     ping(&mut idle, b"here");
     reset(idle);
-    server.log.wait(1, is_closed);
+    server.log.wait(1, is_reset);
     let entries = server.stop();
     assert_eq!(entries.iter().filter(|entry| is_closed(entry)).count(), 1);
     assert!(!entries.iter().any(is_finished));
@@ -100,7 +104,7 @@ fn a_reset_of_a_paused_connection_that_waits_to_write_closes() {
     stuff(&stream);
     server.log.wait(1, is_paused);
     reset(stream);
-    server.log.wait(1, is_closed);
+    server.log.wait(1, is_reset);
     server.stop();
 }
 
@@ -118,7 +122,7 @@ fn a_reset_after_the_end_of_the_stream_closes() {
     stream.shutdown(Shutdown::Write).expect("a shutdown");
     server.log.wait(1, is_finished);
     reset(stream);
-    server.log.wait(1, is_closed);
+    server.log.wait(1, is_reset);
     server.stop();
 }
 
@@ -133,7 +137,7 @@ fn a_reset_of_a_connection_that_is_neither_read_nor_written_closes() {
     stream.shutdown(Shutdown::Write).expect("a shutdown");
     server.log.wait(1, is_finished);
     reset(stream);
-    server.log.wait(1, is_closed);
+    server.log.wait(1, is_reset);
     server.stop();
 }
 

@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use zufar_core::disk::Disk;
-use zufar_core::id::{ConnId, WorkerId};
+use zufar_core::id::{ConnId, Ticket, WorkerId};
 use zufar_core::machine::{Actions, Event, HostFigures, Listener, Machine, READ_BYTES_MAX};
 use zufar_core::notice::Notice;
 use zufar_core::time::{Now, Time};
@@ -31,8 +31,28 @@ pub(crate) enum Entry {
         open: u32,
     },
     Paused(ConnId),
+    Connected {
+        ticket: Ticket,
+        conn: ConnId,
+    },
+    ConnectFailed {
+        ticket: Ticket,
+        refused: bool,
+    },
     Finished(ConnId),
-    Closed(ConnId),
+    Closed {
+        conn: ConnId,
+        reset: bool,
+    },
+    Datagram {
+        from: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    /// The reason of a failure is the system's to word.
+    Resolved {
+        ticket: Ticket,
+        addresses: Result<Vec<SocketAddr>, String>,
+    },
     Stop(WorkerId),
     Host(HostFigures),
     Notice(String),
@@ -104,6 +124,20 @@ pub(crate) struct Plain;
 
 impl Script for Plain {}
 
+impl Script for Box<dyn Script> {
+    fn on(&mut self, worker: WorkerId, now: Now, event: &Event<'_>, actions: &mut Actions) {
+        (**self).on(worker, now, event, actions);
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        (**self).next_deadline()
+    }
+
+    fn stops_at_once(&self) -> bool {
+        (**self).stops_at_once()
+    }
+}
+
 /// A script of one function.
 pub(crate) struct On<F>(pub(crate) F);
 
@@ -120,6 +154,9 @@ struct Connection {
     paused: bool,
     finished: bool,
 }
+
+/// What a machine says first on a connection that it has asked for.
+pub(crate) const GREETING: &[u8] = b"hello";
 
 /// Echoes all it receives, and closes after `quit`.
 pub(crate) struct Echo {
@@ -177,6 +214,17 @@ impl Echo {
         }
     }
 
+    fn connected(&mut self, ticket: Ticket, conn: ConnId, actions: &mut Actions) {
+        let connection = Connection {
+            unsent: GREETING.to_vec(),
+            ..Connection::default()
+        };
+        let earlier = self.connections.insert(conn, connection);
+        assert!(earlier.is_none(), "a new id");
+        actions.write.push(conn);
+        self.log.push(Entry::Connected { ticket, conn });
+    }
+
     fn echo(&mut self, event: Event<'_>, actions: &mut Actions) {
         match event {
             Event::Accepted {
@@ -206,9 +254,22 @@ impl Echo {
                 }
                 self.log.push(Entry::Finished(conn));
             }
-            Event::Closed { conn } => {
+            Event::Closed { conn, reset } => {
                 self.connections.remove(&conn).expect("closed once");
-                self.log.push(Entry::Closed(conn));
+                self.log.push(Entry::Closed { conn, reset });
+            }
+            Event::Connected { ticket, conn } => self.connected(ticket, conn, actions),
+            Event::ConnectFailed { ticket, refused } => {
+                self.log.push(Entry::ConnectFailed { ticket, refused });
+            }
+            Event::Datagram { from, bytes } => {
+                actions.datagrams.push(from, bytes);
+                let bytes = bytes.to_vec();
+                self.log.push(Entry::Datagram { from, bytes });
+            }
+            Event::Resolved { ticket, addresses } => {
+                let addresses = addresses.map(<[_]>::to_vec).map_err(str::to_owned);
+                self.log.push(Entry::Resolved { ticket, addresses });
             }
             Event::Deadline => self.drained(actions),
             Event::Host(figures) => self.log.push(Entry::Host(figures)),
@@ -275,6 +336,7 @@ pub(crate) struct Setup {
     pub(crate) unsent_bytes_max: usize,
     pub(crate) closes: bool,
     pub(crate) disk: Option<Arc<dyn Disk>>,
+    pub(crate) datagrams: Option<UdpSocket>,
     pub(crate) listener: TcpListener,
     pub(crate) more_listeners: Vec<(Bound, Listener)>,
     pub(crate) log: Arc<Log>,
@@ -288,6 +350,7 @@ impl Default for Setup {
             unsent_bytes_max: 256 * 1024,
             closes: true,
             disk: None,
+            datagrams: None,
             listener: listener(),
             more_listeners: Vec::new(),
             log: Arc::default(),
@@ -324,6 +387,7 @@ impl Setup {
         let running = launch(Launch {
             machines,
             listeners,
+            datagrams: self.datagrams,
             disk: self.disk,
             notify: Arc::new(move |notice: Notice| log.push(Entry::Notice(notice.event.into()))),
         });

@@ -4,7 +4,11 @@
 //! these cases over its own `launch`. Refuses to know memcached.
 
 mod closing;
+mod commands;
 mod crowd;
+mod datagrams;
 mod echoing;
 mod harness;
+mod outgoing;
+mod resolving;
 mod threads;

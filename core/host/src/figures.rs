@@ -4,13 +4,14 @@
 
 use zufar_core::machine::HostFigures;
 
-/// What the process has used, with `open_connections` filled in.
-pub(crate) fn host(open_connections: u32) -> HostFigures {
+/// What the process has used, with what its threads have counted.
+pub(crate) fn host(open_connections: u32, datagrams_lost: u64) -> HostFigures {
     let usage = usage();
     HostFigures {
         user_us: microseconds(usage.ru_utime),
         system_us: microseconds(usage.ru_stime),
         open_connections,
+        datagrams_lost,
     }
 }
 
@@ -35,11 +36,12 @@ mod tests {
 
     #[test]
     fn time_spent_shows() {
-        let before = host(7);
-        assert_eq!(before.open_connections, 7);
+        let now = || host(7, 8);
+        let before = now();
+        assert_eq!((before.open_connections, before.datagrams_lost), (7, 8));
         let spent = |figures: HostFigures| figures.user_us + figures.system_us;
-        while spent(host(0)) == spent(before) {}
-        assert!(host(0).user_us >= before.user_us);
-        assert!(host(0).system_us >= before.system_us);
+        while spent(now()) == spent(before) {}
+        assert!(now().user_us >= before.user_us);
+        assert!(now().system_us >= before.system_us);
     }
 }

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -25,6 +26,8 @@ pub struct Launch<M> {
     pub machines: Vec<M>,
     /// Where to accept connections, and what for.
     pub listeners: Vec<(Bound, Listener)>,
+    /// Where worker 0 receives and sends datagrams. Without one no machine may send any.
+    pub datagrams: Option<UdpSocket>,
     /// The disk. Without one no machine may ask for anything of it.
     pub disk: Option<Arc<dyn Disk>>,
     /// Receives what the operator should read. Called on the workers' threads.
@@ -71,14 +74,15 @@ impl Stopper {
 }
 
 /// Starts one thread for each machine, and threads for the disk. The thread of worker `n` calls
-/// `run` with the driver of seat `n`. The driver has taken the listeners already.
+/// `run` with the driver of seat `n`. The driver has taken the listeners and the datagram socket
+/// already.
 ///
 /// # Errors
 /// When the system refuses a thread.
 ///
 /// # Panics
 /// If there is no machine, or more than a [`WorkerId`] can count, or not one seat for each; or
-/// if a listener is left that nobody watches.
+/// if a listener or datagram socket is left that nobody watches.
 pub fn launch<M, D>(
     launch: Launch<M>,
     seats: Vec<Seat<D>>,
@@ -91,6 +95,7 @@ where
     assert!(!launch.machines.is_empty(), "there is a machine to run");
     assert_eq!(launch.machines.len(), seats.len(), "a seat for each");
     assert!(launch.listeners.is_empty(), "the driver watches listeners");
+    assert!(launch.datagrams.is_none(), "the driver watches the socket");
     let (bells, drivers): (Vec<_>, Vec<_>) = seats
         .into_iter()
         .map(|seat| (Mailbox::new(seat.bell), seat.driver))

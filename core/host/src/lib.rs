@@ -15,6 +15,7 @@ mod disk_pool;
 mod figures;
 mod launch;
 mod mailbox;
+mod resolver;
 mod shared;
 mod socket;
 mod thread;

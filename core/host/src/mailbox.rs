@@ -3,7 +3,8 @@
 //! Decides when a sleeping worker must be woken. Refuses to know how, and what is handed over.
 //!
 //! Nothing here bounds a mailbox: machines hold credit for messages and have a bounded number
-//! of disk requests outstanding, and sockets are bounded by the process's file descriptors.
+//! of disk requests and names outstanding, and sockets are bounded by the process's file
+//! descriptors.
 
 use std::fmt;
 use std::sync::Mutex;

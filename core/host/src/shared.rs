@@ -5,15 +5,16 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use zufar_core::disk::Completion;
-use zufar_core::id::WorkerId;
+use zufar_core::id::{Ticket, WorkerId};
 use zufar_core::machine::Listener;
 use zufar_core::message::Message;
 use zufar_core::notice::Notice;
 
 use crate::mailbox::Mailbox;
+use crate::resolver::{Addresses, Resolver};
 use crate::socket::Socket;
 
 /// Something for a worker's thread.
@@ -24,6 +25,11 @@ pub(crate) enum Mail {
     Message { from: WorkerId, message: Message },
     /// What the disk has answered.
     Disk(Completion),
+    /// What a name stands for.
+    Resolved {
+        ticket: Ticket,
+        addresses: Addresses,
+    },
     /// The process is to stop.
     Stop,
 }
@@ -32,16 +38,25 @@ pub(crate) enum Mail {
 pub(crate) struct Accepted {
     pub(crate) socket: Socket,
     pub(crate) listener: Listener,
-    /// Connections that the process then had open.
+    /// Connections of clients that the process then had open.
     pub(crate) open: u32,
+}
+
+/// Whether a connection that was accepted for this counts among those of clients.
+pub(crate) fn counts(listener: Listener) -> bool {
+    listener == Listener::Client
 }
 
 /// One per process.
 pub(crate) struct Shared {
     /// One for each worker, in their order.
     pub(crate) mailboxes: Vec<Mailbox<Mail>>,
-    /// Connections that are accepted and not closed.
+    /// Connections of clients that are accepted and not closed.
     pub(crate) open: AtomicU32,
+    /// Datagrams that the system did not take.
+    pub(crate) datagrams_lost: AtomicU64,
+    /// Who looks names up.
+    pub(crate) resolver: Resolver,
     notify: Arc<dyn Fn(Notice) + Send + Sync>,
     stopping: AtomicBool,
 }
@@ -54,6 +69,8 @@ impl Shared {
         Self {
             mailboxes,
             open: AtomicU32::new(0),
+            datagrams_lost: AtomicU64::new(0),
+            resolver: Resolver::default(),
             notify,
             stopping: AtomicBool::new(false),
         }

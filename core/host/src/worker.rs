@@ -5,13 +5,18 @@
 //!
 //! A driver's turn: [`sleep`](Worker::sleep) unless there is work; [`begin_turn`]; for sockets
 //! that are ready [`read`](Worker::read), [`has_room`](Worker::has_room),
-//! [`has_broken`](Worker::has_broken) and [`has_callers`](Worker::has_callers); [`end_turn`],
-//! which ends with everything for other threads, one lock for each of them.
+//! [`has_broken`](Worker::has_broken), [`has_callers`](Worker::has_callers) and
+//! [`has_datagrams`](Worker::has_datagrams); [`end_turn`], which ends with everything for the
+//! network and other threads, one lock for each of them.
 //!
 //! [`begin_turn`]: Worker::begin_turn
 //! [`end_turn`]: Worker::end_turn
 
+mod datagrams;
+mod outgoing;
+
 use std::io::{self, ErrorKind};
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -28,16 +33,21 @@ use crate::disk_pool::Submitter;
 use crate::figures;
 use crate::launch::Parts;
 use crate::mailbox::Outboxes;
-use crate::shared::{Accepted, Mail, Shared};
-use crate::socket::{Bound, Socket};
+use crate::resolver::resolve;
+use crate::shared::{Accepted, Mail, Shared, counts};
+use crate::socket::{Bound, Socket, is_reset};
+use crate::worker::datagrams::Port;
+use crate::worker::outgoing::Outgoing;
 
 /// How a driver learns what is ready. It need only do what it is told to here; everything else
 /// about a connection is decided by the [`Worker`].
 pub trait Watcher {
-    /// A connected socket that is watched. Dropping it closes the socket.
+    /// A connected socket that is watched, or one on its way there. Dropping it closes the socket.
     type Connection: AsRef<Socket>;
     /// A listening socket that is watched. Dropping it closes the socket.
     type Door: AsRef<Bound>;
+    /// A socket for datagrams that is watched. Dropping it closes the socket.
+    type Datagrams: AsRef<UdpSocket>;
 
     /// Watches `socket`, from now on that of `id`, for input.
     ///
@@ -48,7 +58,8 @@ pub trait Watcher {
     /// Has a connection read that had been paused: it wants input again.
     fn await_input(&mut self, id: ConnId, watched: &mut Self::Connection);
 
-    /// Has [`Worker::has_room`] called once the socket takes output again.
+    /// Has [`Worker::has_room`] called once the socket takes output again; or takes it at all, or
+    /// has failed, if it is on its way to being connected.
     ///
     /// # Errors
     /// When the system refuses. The connection then counts as broken.
@@ -62,6 +73,9 @@ pub trait Watcher {
 
     /// Has [`Worker::has_callers`] called when somebody connects again to listener `index`.
     fn await_callers(&mut self, index: usize, door: &mut Self::Door);
+
+    /// Has [`Worker::has_datagrams`] called when datagrams come again.
+    fn await_datagrams(&mut self, watched: &mut Self::Datagrams);
 }
 
 /// How long a thread may sleep.
@@ -94,8 +108,8 @@ enum Written {
     Enough,
     /// There may be more that the socket would take.
     More,
-    /// The connection is broken.
-    Broken,
+    /// The connection is broken, by the other host if it is a reset.
+    Broken { reset: bool },
 }
 
 /// One machine, with all that a driver does for it.
@@ -108,6 +122,9 @@ pub struct Worker<M, W: Watcher> {
     now: Now,
     turn: u64,
     connections: Connections<W::Connection>,
+    outgoing: Outgoing,
+    /// One worker has the socket for datagrams, if there is one.
+    port: Option<Port<W::Datagrams>>,
     watcher: W,
     buffer: Box<[u8]>,
     /// Connections to write in this turn; `actions.write` gathers those of the next.
@@ -124,9 +141,14 @@ pub struct Worker<M, W: Watcher> {
 }
 
 impl<M: Machine, W: Watcher> Worker<M, W> {
-    /// The worker of these parts. `doors` are the listeners, if this is the one that accepts
-    /// for all, and none otherwise.
-    pub fn new(parts: Parts<M>, watcher: W, doors: Vec<(W::Door, Listener)>) -> Self {
+    /// The worker of these parts. `doors` are the listeners and `datagrams` the socket for them,
+    /// if this is the one that has them for all, and none otherwise.
+    pub fn new(
+        parts: Parts<M>,
+        watcher: W,
+        doors: Vec<(W::Door, Listener)>,
+        datagrams: Option<W::Datagrams>,
+    ) -> Self {
         let mut clock = parts.clock;
         let workers = u16::try_from(parts.shared.mailboxes.len()).expect("a WorkerId counts them");
         Self {
@@ -137,6 +159,8 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
             clock,
             turn: 1,
             connections: Connections::new(),
+            outgoing: Outgoing::default(),
+            port: datagrams.map(Port::new),
             watcher,
             buffer: vec![0; READ_BYTES_MAX].into_boxed_slice(),
             writing: Vec::new(),
@@ -161,7 +185,7 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
         &mut self.watcher
     }
 
-    /// The connection with this id, if it is open.
+    /// The connection with this id, if it is open or on its way there.
     pub fn connection(&mut self, id: ConnId) -> Option<&mut Connection<W::Connection>> {
         self.connections.find(id)
     }
@@ -188,6 +212,8 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
         if !self.actions.write.is_empty()
             || !self.inbox.is_empty()
             || self.host_due
+            || self.outgoing.has_work()
+            || self.port.as_ref().is_some_and(|port| port.ready)
             || acceptor.is_some_and(Acceptor::has_work)
         {
             return Sleep::Not;
@@ -217,6 +243,10 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
                 Mail::Accepted(accepted) => self.adopt(accepted),
                 Mail::Message { from, message } => self.deliver(Event::Message { from, message }),
                 Mail::Disk(completion) => self.deliver(Event::Disk(completion)),
+                Mail::Resolved { ticket, addresses } => self.deliver(Event::Resolved {
+                    ticket,
+                    addresses: addresses.as_deref().map_err(String::as_str),
+                }),
                 Mail::Stop => {
                     self.stopping = true;
                     self.acceptor = None;
@@ -225,16 +255,19 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
             }
         }
         self.inbox = inbox;
+        self.tell_failed();
         if self.host_due {
             self.host_due = false;
-            let figures = figures::host(self.shared.open.load(Relaxed));
+            let lost = self.shared.datagrams_lost.load(Relaxed);
+            let figures = figures::host(self.shared.open.load(Relaxed), lost);
             self.deliver(Event::Host(figures));
         }
     }
 
-    /// Goes on after what was ready: the deadline, new connections, writes, and everything for
-    /// other threads.
+    /// Goes on after what was ready: datagrams, the deadline, new connections, writes, and
+    /// everything for the network and other threads.
     pub fn end_turn(&mut self) {
+        self.receive_datagrams();
         if self.deadline_due() {
             self.deliver(Event::Deadline);
             // It may have taken long, and the next sleep is counted from this sample.
@@ -278,18 +311,21 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Input::Nothing,
             Err(error) if error.kind() == ErrorKind::Interrupted => Input::More,
-            Err(_) => {
-                self.lose(id);
+            Err(error) => {
+                self.lose(id, is_reset(&error));
                 Input::Nothing
             }
         }
     }
 
-    /// The socket takes output again.
+    /// The socket takes output again; or it is connected, or will not be.
     pub fn has_room(&mut self, id: ConnId) {
         if let Some(connection) = self.connections.find(id)
             && connection.blocked
         {
+            if connection.connecting {
+                return self.end_connecting(id);
+            }
             connection.blocked = false;
             self.actions.write.push(id);
         }
@@ -298,12 +334,13 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
     /// The connection is broken. A read tells more, unless there is nothing left to be read:
     /// false if it should be tried.
     pub fn has_broken(&mut self, id: ConnId) -> bool {
-        let finished = self.connections.find(id);
-        let finished = finished.is_some_and(|connection| connection.finished);
-        if finished {
-            self.lose(id);
-        }
-        finished
+        let connection = self.connections.find(id);
+        let Some(connection) = connection.filter(|connection| connection.finished) else {
+            return false;
+        };
+        let error = connection.watched.as_ref().take_error();
+        self.lose(id, error.as_ref().is_some_and(is_reset));
+        true
     }
 
     /// Somebody may wait to be accepted at the listener at `index`.
@@ -315,10 +352,11 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
 
     /// Closes what is still open. A machine that has stopped hears no more of it.
     pub fn close_all(&mut self) {
-        let open = u32::try_from(self.connections.len()).expect("as many as descriptors");
+        let open = u32::try_from(self.connections.counted()).expect("as many as descriptors");
         self.shared.open.fetch_sub(open, Relaxed);
         self.connections = Connections::new();
         self.acceptor = None;
+        self.port = None;
     }
 
     fn deadline_due(&self) -> bool {
@@ -338,6 +376,7 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
         if self.actions.pause.is_empty()
             && self.actions.resume.is_empty()
             && self.actions.close.is_empty()
+            && self.actions.give_up.is_empty()
         {
             return;
         }
@@ -346,12 +385,12 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
                 !self.actions.resume.contains(id),
                 "one event can't both pause and resume {id:?}"
             );
-            if let Some(connection) = self.connections.find(*id) {
+            if let Some(connection) = self.connections.find_known(*id) {
                 connection.paused = true;
             }
         }
         for id in &self.actions.resume {
-            if let Some(connection) = self.connections.find(*id) {
+            if let Some(connection) = self.connections.find_known(*id) {
                 connection.paused = false;
                 self.watcher.await_input(*id, &mut connection.watched);
             }
@@ -359,11 +398,12 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
         self.actions.pause.clear();
         self.actions.resume.clear();
         while let Some(id) = self.actions.close.pop() {
-            if self.connections.find(id).is_some() {
+            if self.connections.find_known(id).is_some() {
                 self.write(id);
                 self.remove(id);
             }
         }
+        self.give_up();
     }
 
     /// Tells the machine that the stream has ended. If it does not close the connection now, it
@@ -376,7 +416,7 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
                 .await_break(id, &mut connection.watched)
                 .is_err()
         {
-            self.lose(id);
+            self.lose(id, false);
         }
     }
 
@@ -392,10 +432,11 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
             self.watcher.await_callers(index, door);
         });
         for (worker, socket, listener) in sockets.drain(..) {
+            let more = u32::from(counts(listener));
             let accepted = Accepted {
                 socket,
                 listener,
-                open: self.shared.open.fetch_add(1, Relaxed) + 1,
+                open: self.shared.open.fetch_add(more, Relaxed) + more,
             };
             if worker == self.id {
                 self.adopt(accepted);
@@ -411,15 +452,17 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
     }
 
     fn adopt(&mut self, accepted: Accepted) {
+        let counts = counts(accepted.listener);
         if self.stopping {
-            self.shared.open.fetch_sub(1, Relaxed);
+            self.uncount(counts);
             return;
         }
         let address = accepted.socket.address();
         let conn = self.connections.next_id();
         match self.watcher.watch(conn, accepted.socket) {
             Ok(watched) => {
-                self.connections.insert(watched);
+                self.connections
+                    .insert(Connection::accepted(watched, counts));
                 self.deliver(Event::Accepted {
                     conn,
                     listener: accepted.listener,
@@ -428,7 +471,7 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
                 });
             }
             Err(error) => {
-                self.shared.open.fetch_sub(1, Relaxed);
+                self.uncount(counts);
                 self.shared.notify(Notice {
                     severity: Severity::Warning,
                     event: "accept-failed",
@@ -439,14 +482,19 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
     }
 
     /// Frees a connection that broke, and tells the machine.
-    fn lose(&mut self, id: ConnId) {
+    fn lose(&mut self, id: ConnId, reset: bool) {
         self.remove(id);
-        self.deliver(Event::Closed { conn: id });
+        self.deliver(Event::Closed { conn: id, reset });
+    }
+
+    /// Takes note that one connection less is open, if it counts.
+    fn uncount(&self, counts: bool) {
+        self.shared.open.fetch_sub(u32::from(counts), Relaxed);
     }
 
     fn remove(&mut self, id: ConnId) {
-        self.connections.remove(id);
-        self.shared.open.fetch_sub(1, Relaxed);
+        let counts = self.connections.remove(id);
+        self.uncount(counts);
         if let Some(acceptor) = &mut self.acceptor {
             acceptor.policy.note_closed();
         }
@@ -459,7 +507,7 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
             match self.write(id) {
                 Written::Enough => {}
                 Written::More => self.actions.write.push(id),
-                Written::Broken => self.lose(id),
+                Written::Broken { reset } => self.lose(id, reset),
             }
         }
         self.writing = writing;
@@ -485,14 +533,17 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
             Ok(written) => written,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(error) if error.kind() == ErrorKind::Interrupted => return Written::More,
-            Err(_) => return Written::Broken,
+            Err(error) => {
+                let reset = is_reset(&error);
+                return Written::Broken { reset };
+            }
         };
         self.machine.sent(id, written);
         if written < wanted {
             connection.blocked = true;
             match self.watcher.await_room(id, &mut connection.watched) {
                 Ok(()) => Written::Enough,
-                Err(_) => Written::Broken,
+                Err(_) => Written::Broken { reset: false },
             }
         } else if filled == SLICES_MAX {
             Written::More
@@ -501,8 +552,15 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
         }
     }
 
-    /// Carries out what goes to other threads.
+    /// Carries out what goes to the network and to other threads.
     fn hand_over(&mut self) {
+        self.send_datagrams();
+        if !self.actions.connect.is_empty() {
+            self.connect();
+        }
+        if !self.actions.resolve.is_empty() {
+            resolve(&self.shared, self.id, &mut self.actions.resolve);
+        }
         if !self.actions.disk.is_empty() {
             let disk = self.disk.as_mut();
             disk.expect("a machine asks only for a disk that there is")

@@ -96,6 +96,7 @@ fn context(settings: &Settings) -> Context<'_> {
             user_us: 12_000_034,
             system_us: 7,
             open_connections: 3,
+            datagrams_lost: 0,
         },
         now: NOW,
         memory_bytes: settings.memory_bytes,

@@ -195,7 +195,8 @@ impl Rig {
     /// Breaks the connection.
     pub fn cut(&mut self, client: Client) {
         let conn = client.conn;
-        self.handle(client.worker, Event::Closed { conn });
+        let reset = true;
+        self.handle(client.worker, Event::Closed { conn, reset });
         self.settle();
     }
 

@@ -308,6 +308,9 @@ impl World {
     fn deliver(&mut self, seat: &mut Seat, event: Event<'_>) {
         seat.machine
             .handle(self.clock.now(), event, &mut seat.actions);
+        let actions = &seat.actions;
+        let outgoing = actions.connect.len() + actions.resolve.len() + actions.datagrams.len();
+        assert_eq!(outgoing, 0, "a single node has nobody to turn to");
         for id in std::mem::take(&mut seat.actions.pause) {
             assert!(
                 !seat.actions.resume.contains(&id),
@@ -374,7 +377,8 @@ impl World {
         if socket.broken {
             seat.remove(id);
             self.close_at_node(link);
-            return self.deliver(seat, Event::Closed { conn: id });
+            let reset = true;
+            return self.deliver(seat, Event::Closed { conn: id, reset });
         }
         if paused || finished || !self.link(link).to_node.is_readable() {
             return;
