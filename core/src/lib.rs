@@ -30,6 +30,11 @@ pub mod machine;
 pub mod member;
 pub mod message;
 pub mod notice;
+#[allow(
+    dead_code,
+    reason = "the worker gets links to other nodes with the next steps"
+)]
+mod peering;
 pub mod placement;
 pub mod planted;
 pub mod protocol;

@@ -171,6 +171,12 @@ impl Incoming {
         })
     }
 
+    /// Bytes that had been charged for what is on its way.
+    pub(crate) fn charged_bytes(&self) -> usize {
+        let wanted = self.arriving.values().filter(|it| it.bytes.is_some());
+        wanted.map(|it| it.value_bytes).sum()
+    }
+
     /// Whether nothing is on its way.
     pub(crate) fn is_empty(&self) -> bool {
         self.arriving.is_empty()
