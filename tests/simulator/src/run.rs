@@ -296,10 +296,12 @@ impl Run {
         let request = self.load.draw(sent.unix_ms / 1000);
         let client = &mut self.actors[number].client;
         let connection = client.link().expect("it can ask").0;
+        let starts_at = client.asked_bytes();
         let note = |(key, operation): &(u16, Operation)| {
             self.history.send(Command {
                 key: *key,
                 connection,
+                starts_at,
                 operation: operation.clone(),
                 sent,
                 answered: None,
