@@ -211,6 +211,11 @@ impl Client {
         }
     }
 
+    /// From now on it reads all there is.
+    pub const fn read_all(&mut self) {
+        self.reads_bytes_max = usize::MAX;
+    }
+
     /// Whether it reads so little at a time that it has to come back for the rest.
     #[must_use]
     pub const fn is_slow(&self) -> bool {

@@ -18,7 +18,7 @@ use zufar_core::time::Time;
 use crate::model::{Rules, State};
 use crate::operation::{Answer, KeyNumber, Operation};
 
-use frontier::{Explanation, Frontier, Places};
+use frontier::{Explanation, Frontier};
 use search::{Found, OpenSet, Search};
 
 /// A moment, on both clocks.
@@ -112,15 +112,6 @@ impl Key {
 }
 
 impl Key {
-    /// From now on what is in the place of a command has taken effect or never will.
-    fn release(&mut self, place: Places, unanswered: Places) {
-        let before = std::mem::take(&mut self.explanations);
-        for mut explanation in before.iter() {
-            explanation.done &= !place;
-            self.explanations.insert(explanation, unanswered & !place);
-        }
-    }
-
     /// Explanations have been followed to others, through some that have passed by `time`.
     fn replace(&mut self, after: Frontier, passed: Frontier, time: Time) {
         let before = std::mem::replace(&mut self.explanations, after);
@@ -246,19 +237,8 @@ impl History {
         commands: &[usize],
         (end, rules): (End, &Rules),
     ) -> Result<(), String> {
-        let mut events = Vec::new();
-        for index in commands.iter().copied() {
-            let command = &self.commands[index];
-            events.push((command.sent.time, Event::Sent, index));
-            if let Some(answered) = command.answered {
-                events.push((answered.time, Event::Answered, index));
-            } else if let Some(time) = command.abandoned {
-                events.push((time, Event::Abandoned, index));
-            }
-        }
-        events.sort_by_key(|(time, event, index)| (*time, *event, *index));
         let mut open = OpenSet::default();
-        for (time, event, index) in events {
+        for (time, event, index) in self.events(commands) {
             if self.keys[usize::from(number)].given_up {
                 break;
             }
@@ -266,29 +246,50 @@ impl History {
             match event {
                 Event::Sent if open.insert(&self.commands, index) => {}
                 Event::Sent => key.given_up = true,
-                Event::Answered => {
+                Event::Answered | Event::Abandoned => {
                     let search = Search {
                         commands: &self.commands,
                         open: &open,
                         rules: &self.rules,
                     };
-                    match search.take_answer(&key.explanations, index) {
+                    match search.follow(&key.explanations, index) {
                         Found::TooMany => key.given_up = true,
                         Found::Nothing => return Err(self.complaint(number, index, &open)),
-                        Found::Some { after, passed } => {
-                            key.replace(after, passed, time);
-                            open.remove(index);
-                        }
+                        Found::Some { after, passed } => key.replace(after, passed, time),
                     }
-                }
-                Event::Abandoned => {
-                    key.release(open.place(index), open.unanswered());
                     open.remove(index);
                 }
             }
         }
         self.settle(number, &open, end, rules);
         Ok(())
+    }
+
+    /// What a search of these commands meets, in order.
+    fn events(&self, commands: &[usize]) -> Vec<(Time, Event, usize)> {
+        let mut events = Vec::new();
+        let mut last = Time::ZERO;
+        for index in commands.iter().copied() {
+            let command = &self.commands[index];
+            events.push((command.sent.time, Event::Sent, index));
+            last = last.max(command.sent.time);
+            if let Some(answered) = command.answered {
+                events.push((answered.time, Event::Answered, index));
+                last = last.max(answered.time);
+            }
+        }
+        for index in commands.iter().copied() {
+            let command = &self.commands[index];
+            // Those that are open to the last have their turn when all is settled.
+            if command.answered.is_none()
+                && let Some(time) = command.abandoned
+                && time < last
+            {
+                events.push((time, Event::Abandoned, index));
+            }
+        }
+        events.sort_by_key(|(time, event, index)| (*time, *event, *index));
+        events
     }
 
     /// The run is over: commands without an answer have taken effect or have not.

@@ -187,6 +187,10 @@ impl Run {
         if self.requests_left == 0 && !self.chaos.is_over() {
             self.end_faults();
             self.chaos.ended_at = Some(now);
+            for actor in 0..self.actors.len() {
+                self.actors[actor].client.read_all();
+                self.progress(actor)?;
+            }
         }
         let since = |ended: Time| now.millis_since(ended);
         if self.chaos.ended_at.map_or(0, since) > PATIENCE_MS {

@@ -119,8 +119,9 @@ pub(super) struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Follows every explanation to one in which command `index` has taken effect.
-    pub(super) fn take_answer(&self, before: &Frontier, index: usize) -> Found {
+    /// Follows every explanation to one in which command `index` has taken effect. One that nobody
+    /// has heard of again may as well not have taken effect, and from now on never will.
+    pub(super) fn follow(&self, before: &Frontier, index: usize) -> Found {
         let wanted = self.open.place(index);
         let unanswered = self.open.unanswered();
         let mut passed = Frontier::default();
@@ -138,6 +139,7 @@ impl Search<'_> {
         for explanation in before.iter() {
             take(explanation, &mut todo);
         }
+        let never = wanted & unanswered != 0;
         let mut followed = 0;
         while let Some(explanation) = todo.pop() {
             followed += 1;
@@ -148,6 +150,18 @@ impl Search<'_> {
                 for following in self.effects(&explanation, place, open) {
                     take(following, &mut todo);
                 }
+            }
+        }
+        if never {
+            for explanation in before.iter() {
+                let done = explanation.done & !wanted;
+                after.insert(
+                    Explanation {
+                        done,
+                        ..explanation
+                    },
+                    unanswered & !wanted,
+                );
             }
         }
         if after.is_empty() {
