@@ -109,8 +109,8 @@ impl Stream {
         }
     }
 
-    /// Takes what a read has returned and appends what it protects to `plaintext`: never more
-    /// bytes than have come. Keeps at most [`RECORD_BYTES_MAX`] of it, and at most
+    /// Takes what a read has returned and appends what it protects to `plaintext`: all in all
+    /// never more bytes than have come. Keeps at most [`RECORD_BYTES_MAX`] of it, and at most
     /// [`HANDSHAKE_BYTES_MAX`] as long as the peer has not shown that it knows a secret.
     ///
     /// # Errors
