@@ -21,6 +21,7 @@ pub mod figures;
 mod forwarding;
 pub mod hash;
 pub mod id;
+pub mod layout;
 #[allow(
     dead_code,
     reason = "the worker gets links to other nodes with the next steps"
@@ -28,6 +29,7 @@ pub mod id;
 mod link;
 pub mod machine;
 pub mod member;
+pub mod membership;
 pub mod message;
 pub mod notice;
 #[allow(

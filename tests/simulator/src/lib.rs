@@ -10,6 +10,7 @@ pub mod cases;
 pub mod client;
 mod clock;
 pub mod disk;
+pub mod gossip;
 pub mod history;
 pub mod load;
 pub mod model;
