@@ -31,11 +31,8 @@ pub mod machine;
 pub mod member;
 pub mod membership;
 pub mod message;
+pub mod node;
 pub mod notice;
-#[allow(
-    dead_code,
-    reason = "the worker gets links to other nodes with the next steps"
-)]
 mod peering;
 pub mod placement;
 pub mod planted;

@@ -4,6 +4,7 @@
 //! Refuses to know how a message travels; the driver carries it as it carries bytes.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -12,6 +13,9 @@ use crate::disk::{Span, Usage};
 use crate::figures::Figures;
 use crate::hash::KeyHash;
 use crate::id::{ConnId, WorkerId};
+use crate::member::NodeId;
+use crate::node::ClusterView;
+use crate::worker::peers::PeerThen;
 
 /// Where an answer goes: one reply slot of one connection of one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +70,35 @@ pub enum Message {
         /// By how much it is over its limit, in bytes: evict from disk, or refuse writes.
         over_bytes: u64,
     },
+    /// To worker 0: a frame of one of the sender's peer connections that is for the node.
+    PeerFrame {
+        /// The connection.
+        conn: ConnId,
+        /// This node has opened it.
+        opened: bool,
+        /// The frame, whole.
+        frame: Vec<u8>,
+    },
+    /// From worker 0: what the node says on one of the receiver's peer connections.
+    PeerSay {
+        /// The connection.
+        conn: ConnId,
+        /// Whole frames.
+        frames: Vec<u8>,
+        /// What is to be done with it then.
+        then: PeerThen,
+    },
+    /// To worker 0: one of the sender's peer connections is gone.
+    PeerClosed {
+        /// The connection.
+        conn: ConnId,
+        /// The run that was at its other end, if it was one.
+        node: Option<NodeId>,
+        /// The other host says that the connection does not exist there.
+        reset: bool,
+    },
+    /// From worker 0: the cluster as the node sees it.
+    View(Arc<ClusterView>),
 }
 
 /// Something that every worker is asked.

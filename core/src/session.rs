@@ -13,7 +13,6 @@ use alloc::vec::Vec;
 use crate::cache::INLINE_BYTES_MAX;
 use crate::command::{Expiry, Failure, Outcome};
 use crate::id::ConnId;
-use crate::machine::Listener;
 use crate::planted::{self, Bug};
 use crate::protocol::{self, ErrorLine, NextKey, ParseLimits, Refusal, Request, Sink, Then};
 use crate::settings::Limits;
@@ -141,7 +140,6 @@ struct Slot {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) conn: ConnId,
-    pub(crate) listener: Listener,
     /// The other end, for `stats conns`.
     pub(crate) address: String,
     state: State,
@@ -165,8 +163,6 @@ pub(crate) struct Session {
     pub(crate) charged_bytes: usize,
     /// It is in the parent's list of sessions to go on with.
     pub(crate) runnable: bool,
-    /// A peer has said hello.
-    pub(crate) greeted: bool,
     /// Close once everything has been answered and sent.
     pub(crate) finishing: bool,
     /// Nothing more comes from the peer.
@@ -175,10 +171,9 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(conn: ConnId, listener: Listener, address: &str, now: Now) -> Self {
+    pub(crate) fn new(conn: ConnId, address: &str, now: Now) -> Self {
         Self {
             conn,
-            listener,
             address: address.into(),
             state: State::Idle,
             keys: Keys::default(),
@@ -194,7 +189,6 @@ impl Session {
             memory_asked: false,
             charged_bytes: 0,
             runnable: false,
-            greeted: false,
             finishing: false,
             finished: false,
             active_at: now.time,

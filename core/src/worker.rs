@@ -7,7 +7,7 @@
 mod budget;
 mod gather;
 mod outbox;
-mod peers;
+pub(crate) mod peers;
 mod requests;
 
 use alloc::string::String;
@@ -31,6 +31,7 @@ use crate::time::{Now, Time};
 use budget::Budget;
 use gather::Rounds;
 use outbox::Outbox;
+use peers::Cluster;
 
 /// How often the disk is measured and the memory budget looked at, in milliseconds.
 const HOUSEKEEPING_MS: u64 = 1000;
@@ -43,6 +44,9 @@ pub struct Worker {
     id: WorkerId,
     shard: Shard,
     links: Links,
+    cluster: Cluster,
+    /// Peer connections to go on with.
+    runnable_peers: Vec<ConnId>,
     rounds: Rounds,
     budget: Budget,
     housekeeping_at: Time,
@@ -98,6 +102,8 @@ struct LinkFigures {
     bytes_written: u64,
     stale_events: u64,
     credit_waits: u64,
+    /// Peers that were refused before they had shown that they know the secret.
+    refused_peers: u64,
 }
 
 /// The shard's sink: answers find their slots, the rest goes to the driver.
@@ -208,6 +214,8 @@ impl Worker {
                 figures: LinkFigures::default(),
                 settings: Arc::clone(&settings),
             },
+            cluster: Cluster::alone(&settings),
+            runnable_peers: Vec::new(),
             rounds: Rounds::default(),
             budget: Budget::default(),
             housekeeping_at: Time::ZERO,
@@ -232,12 +240,19 @@ impl Worker {
         match event {
             Event::Accepted {
                 conn,
-                listener,
+                listener: Listener::Client,
                 address,
                 open,
             } => {
-                let session = Session::new(conn, listener, address, now);
+                let session = Session::new(conn, address, now);
                 self.handle_accepted(now, session, open, actions);
+            }
+            Event::Received { conn, .. }
+            | Event::Finished { conn }
+            | Event::Closed { conn, .. }
+                if self.cluster.peering.has(conn) =>
+            {
+                self.handle_peer_event(now, event, actions);
             }
             Event::Received { conn, bytes } => self.handle_received(now, conn, bytes, actions),
             Event::Finished { conn } => {
@@ -247,16 +262,16 @@ impl Worker {
                 self.links.run(conn);
             }
             Event::Closed { conn, .. } => self.drop_session(conn),
-            // Nothing of the kind has been asked for.
-            Event::Connected { .. }
+            Event::Accepted { .. }
+            | Event::Connected { .. }
             | Event::ConnectFailed { .. }
             | Event::Datagram { .. }
-            | Event::Resolved { .. } => self.links.figures.stale_events += 1,
+            | Event::Resolved { .. } => self.handle_peer_event(now, event, actions),
             Event::Deadline => {}
             Event::Disk(completion) => self.handle_disk(now, completion, actions),
             Event::Message { from, message } => self.handle_message(now, from, message, actions),
             Event::Host(figures) => self.handle_host(now, figures, actions),
-            Event::Stop => self.begin_stop(now),
+            Event::Stop => self.begin_stop(now, actions),
         }
     }
 
@@ -267,14 +282,14 @@ impl Worker {
         open: u32,
         actions: &mut Actions,
     ) {
-        let (conn, listener) = (session.conn, session.listener);
+        let conn = session.conn;
         let slot = conn.slot as usize;
         if self.links.sessions.len() <= slot {
             self.links.sessions.resize_with(slot + 1, || None);
         }
         self.links.open += 1;
         self.links.figures.total_connections += 1;
-        if listener == Listener::Client && open > self.settings.connections_max {
+        if open > self.settings.connections_max {
             self.links.figures.rejected_connections += 1;
             let rendering = Links::rendering(&self.links.settings, &self.links.parse_limits);
             let text = ErrorLine::TooManyConnections.as_bytes();
@@ -368,6 +383,10 @@ impl Worker {
             } => self.handle_budget_wanted(from, bytes, limit_bytes, urgent, actions),
             Message::BudgetGiven { bytes, asked } => self.handle_budget_given(bytes, asked),
             Message::Disk { usage, over_bytes } => self.note_usage(usage, over_bytes, actions),
+            Message::PeerFrame { .. }
+            | Message::PeerSay { .. }
+            | Message::PeerClosed { .. }
+            | Message::View(_) => self.handle_peer_message(now, from, message, actions),
         }
     }
 
@@ -380,6 +399,7 @@ impl Worker {
             };
             self.shard.handle_deadline(now, &mut router);
         }
+        self.handle_peer_deadline(now, actions);
         if now.time >= self.housekeeping_at {
             self.keep_house(now, actions);
         }
@@ -414,7 +434,7 @@ impl Worker {
         let mut idle = Vec::new();
         for session in self.links.sessions.iter().flatten() {
             let silent = now.time.millis_since(session.active_at) > idle_ms;
-            if session.listener == Listener::Client && silent && session.unanswered() == 0 {
+            if silent && session.unanswered() == 0 {
                 idle.push(session.conn);
             }
         }
@@ -425,8 +445,9 @@ impl Worker {
         }
     }
 
-    fn begin_stop(&mut self, now: Now) {
+    fn begin_stop(&mut self, now: Now, actions: &mut Actions) {
         if self.stopping_since.is_none() {
+            self.leave_cluster(now, actions);
             self.stopping_since = Some(now.time);
             self.links.stopping = true;
             self.shard.begin_stop();
@@ -469,22 +490,28 @@ impl Machine for Worker {
         self.handle_event(now, event, actions);
         self.handle_deadline(now, actions);
         self.drive_runnable(now, actions);
+        self.drive_runnable_peers(now, actions);
         self.links.outbox.post(&mut actions.messages);
         self.drive_stop(now, actions);
     }
 
     fn next_deadline(&self) -> Option<Time> {
-        if !self.links.runnable.is_empty() {
+        if !self.links.runnable.is_empty() || !self.runnable_peers.is_empty() {
             return Some(Time::ZERO);
         }
-        Some(self.shard.next_deadline().min(self.housekeeping_at))
+        let own = self.shard.next_deadline().min(self.housekeeping_at);
+        let peers = self.cluster.next_deadline();
+        Some(peers.map_or(own, |at| at.min(own)))
     }
 
     fn unsent<'a>(&'a self, conn: ConnId, slices: &mut [&'a [u8]]) -> usize {
         let session = self.links.sessions.get(conn.slot as usize);
         match session.and_then(Option::as_ref) {
             Some(session) if session.conn == conn => session.output.slices(slices),
-            Some(_) | None => 0,
+            Some(_) | None => {
+                slices[0] = self.cluster.peering.unsent(conn);
+                usize::from(!slices[0].is_empty())
+            }
         }
     }
 
@@ -498,6 +525,8 @@ impl Machine for Worker {
         if let Some(session) = session.filter(|session| session.conn == conn) {
             session.output.advance(bytes, &mut links.buffers);
             links.wake(conn);
+        } else if self.cluster.peering.has(conn) {
+            self.peer_sent(conn, bytes);
         }
     }
 }

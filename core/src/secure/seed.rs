@@ -50,6 +50,13 @@ impl Seed {
         Self(Root(Zeroizing::new(bytes)))
     }
 
+    /// A number for `purpose`, which nothing else is drawn for.
+    pub(crate) fn number(&self, purpose: &str) -> u64 {
+        let mut bytes = [0; 8];
+        self.0.derive(purpose, &[], &mut bytes);
+        u64::from_be_bytes(bytes)
+    }
+
     pub(super) fn derive(&self, purpose: &str, context: &[&[u8]], key: &mut [u8]) {
         self.0.derive(purpose, context, key);
     }

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use crate::figures::{self, ConnectionFigures, Context, Figures};
 use crate::id::{ConnId, WorkerId};
-use crate::machine::{Actions, HostFigures, Listener};
+use crate::machine::{Actions, HostFigures};
 use crate::message::{Answer, Message, Question, Token};
 use crate::protocol::peer::DiskState;
 use crate::protocol::{
@@ -33,6 +33,8 @@ const ROUND_CONN: ConnId = ConnId {
 pub(super) enum Asker {
     /// A reply slot of a connection of this worker.
     Slot(ConnId, u64),
+    /// A peer connection of this worker.
+    Peer(ConnId),
     /// The worker itself.
     Own,
 }
@@ -252,7 +254,12 @@ impl Worker {
                 });
                 return;
             }
-            Purpose::Status => &self.status_frame(&gathered),
+            Purpose::Status => {
+                if let Asker::Peer(conn) = asker {
+                    self.say_status(conn, &gathered);
+                }
+                return;
+            }
             Purpose::Connections => {
                 gathered.text.extend_from_slice(END);
                 &gathered.text
@@ -508,9 +515,6 @@ impl Worker {
         let host = self.settings.listen_host.as_deref().unwrap_or("127.0.0.1");
         let listen_address = alloc::format!("tcp:{host}:{}", self.settings.tcp_port);
         for session in self.links.sessions.iter().flatten() {
-            if session.listener != Listener::Client {
-                continue;
-            }
             let number = u64::from(session.conn.slot) * u64::from(self.settings.workers);
             let connection = ConnectionFigures {
                 number: number + u64::from(self.id.0),

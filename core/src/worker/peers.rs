@@ -1,124 +1,543 @@
-//! Connections to the peer port: other nodes, and commands that ask this one.
+//! Connections to other nodes, and of commands that ask this one.
 //!
-//! Decides what a frame is answered with. Refuses to know how frames are laid out.
+//! Decides what becomes of a frame: answered here, handed to the node on worker 0, or refused.
+//! Refuses to know how frames are laid out, and what belongs to a cluster, which is the node's.
 
-use crate::id::ConnId;
-use crate::machine::Actions;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::id::{ConnId, Ticket, WorkerId};
+use crate::machine::{Actions, Event};
+use crate::member::NodeId;
+use crate::message::Message;
+use crate::node::{
+    ClusterSettings, ClusterView, NODE_TICKET_SLOT, Node, NodeOut, Place, Say, Then,
+};
+use crate::notice::{Notice, Severity};
+use crate::peering::{Peering, PeeringLimits, Received};
 use crate::protocol::peer::{
     self, Frame, NodeState, NodeStatus, PeerError, Reason, common_version, decode,
 };
-use crate::session::Words;
-use crate::time::Now;
+use crate::secure::{Credentials, Entropy, Refusal, Seed};
+use crate::settings::Settings;
+use crate::time::{Now, Time};
 
 use super::Worker;
 use super::gather::{Asker, Gathered, Purpose};
-use super::requests::Flow;
+
+/// What is known of a peer connection.
+#[derive(Debug)]
+pub(super) struct Partner {
+    /// This node has opened it.
+    opened: bool,
+    /// The run at the other end; none for a command, or before the hellos are over.
+    node: Option<NodeId>,
+    /// The next frame has to wait for what the node says to the one before it.
+    waits: bool,
+}
+
+/// The peer port of one worker, and on worker 0 the node.
+pub(super) struct Cluster {
+    pub(super) peering: Peering<Partner>,
+    /// On worker 0 of a node that is to have others.
+    node: Option<Node>,
+    /// What the node has found; none as long as there is nothing, or no node.
+    view: Option<Arc<ClusterView>>,
+    is_member: bool,
+    says: Vec<Say>,
+}
+
+impl Cluster {
+    /// That of a node without others, which only commands ask.
+    pub(super) fn alone(settings: &Settings) -> Self {
+        // Nothing is protected without a secret, so nothing is drawn from this.
+        let entropy = Entropy::new(Seed::new([0; 32]));
+        let credentials = Credentials::new("", None);
+        Self {
+            peering: Peering::new(credentials, entropy, limits(settings)),
+            node: None,
+            view: None,
+            is_member: false,
+            says: Vec::new(),
+        }
+    }
+
+    /// When there is something to do.
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        let node = self.node.as_ref().and_then(Node::next_deadline);
+        node.into_iter().chain(self.peering.next_deadline()).min()
+    }
+}
+
+const fn limits(settings: &Settings) -> PeeringLimits {
+    PeeringLimits {
+        unsent_bytes_max: settings.limits.output_bytes_max,
+    }
+}
 
 impl Worker {
-    /// Takes the next frame of a peer connection.
-    pub(super) fn drive_peer(
+    /// This worker as one of a node that has others in the cluster of `settings`. The seed is for
+    /// this worker alone.
+    ///
+    /// # Errors
+    /// When what the node says of itself is too long.
+    pub fn in_cluster(
+        mut self,
+        now: Now,
+        settings: ClusterSettings,
+        seed: Seed,
+    ) -> Result<Self, crate::layout::TooLong> {
+        let mut entropy = Entropy::new(seed);
+        let node_seed = entropy.draw();
+        let credentials = settings.credentials.clone();
+        let node = match self.id {
+            WorkerId(0) => Some(Node::new(now, settings, &node_seed)?),
+            _ => None,
+        };
+        self.cluster = Cluster {
+            peering: Peering::new(credentials, entropy, limits(&self.settings)),
+            node,
+            view: None,
+            is_member: true,
+            says: Vec::new(),
+        };
+        Ok(self)
+    }
+
+    /// Takes what concerns a peer connection.
+    pub(super) fn handle_peer_event(&mut self, now: Now, event: Event<'_>, actions: &mut Actions) {
+        match event {
+            Event::Accepted { conn, .. } => self.begin_peer(now, conn, false),
+            Event::Received { conn, bytes } => {
+                self.links.figures.bytes_read += bytes.len() as u64;
+                if let Received::Refused(refusal) = self.cluster.peering.receive(conn, bytes) {
+                    self.note_refusal(&refusal, actions);
+                }
+                self.drive_peer(now, conn, actions);
+            }
+            Event::Finished { conn } => {
+                if let Some(refusal) = self.cluster.peering.finish_input(conn) {
+                    self.note_refusal(&refusal, actions);
+                }
+                self.keep_peer(now, conn, actions);
+            }
+            Event::Closed { conn, reset } => self.drop_peer(now, conn, reset, actions),
+            Event::Connected { ticket, conn } => self.peer_connected(now, ticket, conn, actions),
+            Event::ConnectFailed { ticket, refused } if ticket.slot == NODE_TICKET_SLOT => {
+                self.with_node(now, actions, |node, out| {
+                    node.handle_connect_failed(now, ticket, refused, out);
+                });
+            }
+            Event::Datagram { from, bytes } => {
+                self.with_node(now, actions, |node, out| {
+                    node.handle_datagram(now, from, bytes, out);
+                });
+            }
+            Event::Resolved { ticket, addresses } => {
+                self.with_node(now, actions, |node, out| {
+                    node.handle_resolved(now, ticket, addresses, out);
+                });
+            }
+            _ => self.links.figures.stale_events += 1,
+        }
+    }
+
+    /// Does what has become due on the peer port.
+    pub(super) fn handle_peer_deadline(&mut self, now: Now, actions: &mut Actions) {
+        while let Some(conn) = self.cluster.peering.next_overdue(now.time) {
+            self.drop_peer(now, conn, false, actions);
+            actions.close.push(conn);
+        }
+        let due = self.cluster.node.as_ref().and_then(Node::next_deadline);
+        if due.is_some_and(|at| at <= now.time) {
+            self.with_node(now, actions, |node, out| node.handle_deadline(now, out));
+        }
+    }
+
+    /// The process is to stop: other nodes hear of it at once.
+    pub(super) fn leave_cluster(&mut self, now: Now, actions: &mut Actions) {
+        self.with_node(now, actions, |node, out| node.leave(now, out));
+    }
+
+    /// The cluster as this node sees it, on worker 0 once there is one.
+    #[must_use]
+    pub fn cluster_view(&self) -> Option<&ClusterView> {
+        self.cluster.view.as_deref()
+    }
+
+    fn begin_peer(&mut self, now: Now, conn: ConnId, opened: bool) {
+        let partner = Partner {
+            opened,
+            node: None,
+            waits: false,
+        };
+        self.cluster.peering.insert(now.time, conn, opened, partner);
+        self.links.open += 1;
+        self.links.figures.total_connections += 1;
+    }
+
+    fn peer_connected(&mut self, now: Now, ticket: Ticket, conn: ConnId, actions: &mut Actions) {
+        self.begin_peer(now, conn, true);
+        let mut wanted = false;
+        if ticket.slot == NODE_TICKET_SLOT {
+            self.with_node(now, actions, |node, out| {
+                wanted = node.handle_connected(ticket, conn, out);
+            });
+        }
+        if !wanted {
+            self.cluster.peering.finish(conn);
+        }
+        self.keep_peer(now, conn, actions);
+    }
+
+    /// Carries out the frames that have come, as far as may be.
+    pub(super) fn drive_peer(&mut self, now: Now, conn: ConnId, actions: &mut Actions) {
+        let input = self.cluster.peering.take_input(conn);
+        let mut consumed = 0;
+        while self.cluster.peering.may_carry_out(conn) {
+            let partner = self.cluster.peering.partner(conn);
+            if partner.is_none_or(|partner| partner.waits) {
+                break;
+            }
+            match decode(&input[consumed..], self.settings.limits.frame_bytes_max) {
+                Ok(Some((frame, bytes))) => {
+                    let raw = &input[consumed..consumed + bytes];
+                    self.handle_frame(now, conn, &frame, raw, actions);
+                    consumed += bytes;
+                }
+                Ok(None) => break,
+                Err(error) => self.refuse_peer(conn, &error),
+            }
+        }
+        self.cluster.peering.keep_input(conn, input, consumed);
+        self.keep_peer(now, conn, actions);
+    }
+
+    fn handle_frame(
         &mut self,
         now: Now,
         conn: ConnId,
-        input: &[u8],
+        frame: &Frame<'_>,
+        raw: &[u8],
         actions: &mut Actions,
-    ) -> Flow {
-        let Some(session) = self.links.session(conn) else {
-            return Flow::Need;
-        };
-        let greeted = session.greeted;
-        if session.finishing {
-            // What a refused peer has sent on is as good as never read.
-            return match input.len() {
-                0 => Flow::Need,
-                bytes => Flow::On(bytes),
-            };
-        }
-        let (frame, consumed) = match decode(input, self.settings.limits.frame_bytes_max) {
-            Ok(Some(found)) => found,
-            Ok(None) => return Flow::Need,
-            Err(error) => {
-                self.refuse_peer(now, conn, &error);
-                return Flow::On(input.len());
-            }
-        };
+    ) {
+        let settled = self.cluster.peering.is_settled(conn);
+        let opened = self.is_opened(conn);
         match frame {
             Frame::Hello {
-                lowest, highest, ..
-            } => match common_version(lowest, highest) {
-                Some(version) => {
-                    if let Some(session) = self.links.session(conn) {
-                        session.greeted = true;
-                    }
-                    let settings = alloc::sync::Arc::clone(&self.settings);
-                    let guid = settings.guid.as_str();
-                    self.send_frame(
-                        now,
-                        conn,
-                        &Frame::HelloReply {
-                            version,
-                            guid,
-                            node: None,
-                        },
-                    );
-                }
-                None => self.refuse_frame(
-                    now,
-                    conn,
-                    Reason::Version,
-                    "no peer protocol version that both speak",
-                ),
-            },
-            Frame::StatusRequest if greeted => {
-                let sequence = self.with_session(conn, |session, _, buffers| {
-                    session.reserve(Words::Prepared, &[], now, buffers)
-                });
-                if let Some(sequence) = sequence {
-                    let asker = Asker::Slot(conn, sequence);
-                    self.begin_round(now, asker, Purpose::Status, actions);
-                }
+                lowest,
+                highest,
+                node: None,
+                ..
+            } if !settled && !opened => self.greet_command(conn, *lowest, *highest),
+            Frame::Hello { .. } if !settled && !opened && !self.cluster.is_member => {
+                let text = "this node has not been told to have others: start it with a cluster";
+                self.refuse_frame(conn, Reason::Cluster, text);
             }
-            Frame::StatusRequest => {
-                self.refuse_frame(now, conn, Reason::Order, "a hello comes first");
+            Frame::Hello { .. } if !settled && !opened => {
+                self.hand_to_node(now, conn, frame, raw, actions);
+            }
+            Frame::HelloReply { .. } if !settled && opened => {
+                self.hand_to_node(now, conn, frame, raw, actions);
+            }
+            Frame::Refused { .. } if opened => {
+                self.hand_to_node(now, conn, frame, raw, actions);
+            }
+            Frame::StatusRequest if settled => {
+                // What follows is answered, or refused, after it.
+                if let Some(partner) = self.cluster.peering.partner_mut(conn) {
+                    partner.waits = true;
+                }
+                self.begin_round(now, Asker::Peer(conn), Purpose::Status, actions);
+            }
+            Frame::StateRequest { .. }
+            | Frame::StateReply { .. }
+            | Frame::DeathQuestion { .. }
+            | Frame::DeathAnswer { .. }
+                if settled && self.partner_node(conn).is_some() =>
+            {
+                self.hand_to_node(now, conn, frame, raw, actions);
             }
             Frame::Unknown { .. } => {
-                self.refuse_frame(now, conn, Reason::Frame, "a frame of an unknown kind");
+                self.refuse_frame(conn, Reason::Frame, "a frame of an unknown kind");
             }
-            Frame::StateRequest { .. } | Frame::DeathQuestion { .. } => {
-                self.refuse_frame(now, conn, Reason::Busy, "not a member of a cluster");
+            Frame::StatusRequest | Frame::StateRequest { .. } | Frame::DeathQuestion { .. }
+                if !settled =>
+            {
+                self.refuse_frame(conn, Reason::Order, "a hello comes first");
             }
-            Frame::StateReply { .. }
-            | Frame::DeathAnswer { .. }
-            | Frame::HelloReply { .. }
-            | Frame::Refused { .. }
-            | Frame::StatusReply { .. } => {
-                self.refuse_frame(now, conn, Reason::Order, "an answer to no question");
-            }
+            _ => self.refuse_frame(conn, Reason::Order, "an answer to no question"),
         }
-        Flow::On(consumed)
     }
 
-    fn refuse_peer(&mut self, now: Now, conn: ConnId, error: &PeerError) {
+    fn is_opened(&self, conn: ConnId) -> bool {
+        let partner = self.cluster.peering.partner(conn);
+        partner.is_some_and(|partner| partner.opened)
+    }
+
+    fn partner_node(&self, conn: ConnId) -> Option<NodeId> {
+        self.cluster.peering.partner(conn)?.node
+    }
+
+    fn greet_command(&mut self, conn: ConnId, lowest: u16, highest: u16) {
+        let Some(version) = common_version(lowest, highest) else {
+            let text = "no peer protocol version that both speak";
+            self.refuse_frame(conn, Reason::Version, text);
+            return;
+        };
+        self.cluster.peering.settle(conn);
+        let settings = Arc::clone(&self.settings);
+        let reply = Frame::HelloReply {
+            version,
+            guid: &settings.guid,
+            node: None,
+        };
+        self.send_frame(conn, &reply);
+    }
+
+    /// Hands a frame to the node, here or on worker 0.
+    fn hand_to_node(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        frame: &Frame<'_>,
+        raw: &[u8],
+        actions: &mut Actions,
+    ) {
+        let opened = self.is_opened(conn);
+        if self.id != WorkerId(0) {
+            if let Some(partner) = self.cluster.peering.partner_mut(conn) {
+                partner.waits = matches!(frame, Frame::Hello { .. } | Frame::HelloReply { .. });
+            }
+            let message = Message::PeerFrame {
+                conn,
+                opened,
+                frame: raw.to_vec(),
+            };
+            actions.messages.push((WorkerId(0), message));
+            return;
+        }
+        let worker = self.id;
+        self.with_node(now, actions, |node, out| {
+            node.handle_frame(now, Place { worker, conn }, opened, frame, out);
+        });
+    }
+
+    /// Takes what another worker says about its peer connections.
+    pub(super) fn handle_peer_message(
+        &mut self,
+        now: Now,
+        from: WorkerId,
+        message: Message,
+        actions: &mut Actions,
+    ) {
+        match message {
+            Message::PeerFrame {
+                conn,
+                opened,
+                frame,
+            } => {
+                let place = Place { worker: from, conn };
+                let frame_bytes_max = self.settings.limits.frame_bytes_max;
+                let Ok(Some((frame, _))) = decode(&frame, frame_bytes_max) else {
+                    unreachable!("it was decoded before it was handed on");
+                };
+                self.with_node(now, actions, |node, out| {
+                    node.handle_frame(now, place, opened, &frame, out);
+                });
+            }
+            Message::PeerSay { conn, frames, then } => {
+                let worker = self.id;
+                let place = Place { worker, conn };
+                let say = Say {
+                    place,
+                    frames,
+                    then: then.0,
+                };
+                self.carry_out_say(now, say, actions);
+            }
+            Message::PeerClosed { conn, node, reset } => {
+                let place = Place { worker: from, conn };
+                self.with_node(now, actions, |it, out| {
+                    it.handle_closed(place);
+                    if let Some(node) = node {
+                        it.handle_link_lost(now, node, reset, out);
+                    }
+                });
+            }
+            Message::View(view) => self.cluster.view = Some(view),
+            _ => unreachable!("the parent hands over what concerns peers"),
+        }
+    }
+
+    /// Lets the node do something, and carries out what comes of it.
+    fn with_node(
+        &mut self,
+        now: Now,
+        actions: &mut Actions,
+        act: impl FnOnce(&mut Node, &mut NodeOut<'_>),
+    ) {
+        let mut says = core::mem::take(&mut self.cluster.says);
+        let Some(node) = &mut self.cluster.node else {
+            self.cluster.says = says;
+            self.links.figures.stale_events += 1;
+            return;
+        };
+        let mut out = NodeOut {
+            actions,
+            says: &mut says,
+        };
+        act(node, &mut out);
+        if let Some(view) = node.take_view() {
+            for worker in 1..self.settings.workers {
+                let message = Message::View(Arc::clone(&view));
+                actions.messages.push((WorkerId(worker), message));
+            }
+            self.cluster.view = Some(view);
+        }
+        for say in says.drain(..) {
+            self.carry_out_say(now, say, actions);
+        }
+        if self.cluster.says.is_empty() {
+            self.cluster.says = says;
+        }
+    }
+
+    fn carry_out_say(&mut self, now: Now, say: Say, actions: &mut Actions) {
+        let Say {
+            place: Place { worker, conn },
+            frames,
+            then,
+        } = say;
+        if worker != self.id {
+            let then = PeerThen(then);
+            let message = Message::PeerSay { conn, frames, then };
+            actions.messages.push((worker, message));
+            return;
+        }
+        let peering = &mut self.cluster.peering;
+        if let Some(out) = peering.out(conn) {
+            out.frames().extend_from_slice(&frames);
+        }
+        let mut goes_on = false;
+        match then {
+            Then::Nothing => {}
+            Then::Finish => peering.finish(conn),
+            Then::Settle(node) => {
+                peering.settle(conn);
+                if let Some(partner) = peering.partner_mut(conn) {
+                    partner.node = node;
+                    goes_on = core::mem::take(&mut partner.waits);
+                }
+            }
+        }
+        match goes_on {
+            true => self.drive_peer(now, conn, actions),
+            false => self.keep_peer(now, conn, actions),
+        }
+    }
+
+    /// Has the driver write, pause, resume or close.
+    pub(super) fn keep_peer(&mut self, now: Now, conn: ConnId, actions: &mut Actions) {
+        let upkeep = self.cluster.peering.upkeep(conn);
+        if let Some(paused) = upkeep.pause {
+            super::requests::note_paused(actions, conn, paused);
+        }
+        if upkeep.close {
+            self.drop_peer(now, conn, false, actions);
+            actions.close.push(conn);
+        } else if upkeep.write {
+            actions.write.push(conn);
+        }
+    }
+
+    /// What was to be written has been: there is room for more.
+    pub(super) fn peer_sent(&mut self, conn: ConnId, bytes: usize) {
+        self.cluster.peering.sent(conn, bytes);
+        self.runnable_peers.push(conn);
+    }
+
+    /// Goes on with peer connections that have room again.
+    pub(super) fn drive_runnable_peers(&mut self, now: Now, actions: &mut Actions) {
+        let mut runnable = core::mem::take(&mut self.runnable_peers);
+        for conn in runnable.drain(..) {
+            self.drive_peer(now, conn, actions);
+        }
+        self.runnable_peers = runnable;
+    }
+
+    fn drop_peer(&mut self, now: Now, conn: ConnId, reset: bool, actions: &mut Actions) {
+        let Some((partner, charged_bytes)) = self.cluster.peering.remove(conn) else {
+            self.links.figures.stale_events += 1;
+            return;
+        };
+        self.links.open -= 1;
+        if charged_bytes > 0 {
+            self.shard.cache.discharge(charged_bytes);
+        }
+        if !self.cluster.is_member {
+            return;
+        }
+        let node = partner.node;
+        if self.id != WorkerId(0) {
+            let message = Message::PeerClosed { conn, node, reset };
+            actions.messages.push((WorkerId(0), message));
+            return;
+        }
+        let worker = self.id;
+        self.with_node(now, actions, |it, out| {
+            it.handle_closed(Place { worker, conn });
+            if let Some(node) = node {
+                it.handle_link_lost(now, node, reset, out);
+            }
+        });
+    }
+
+    fn note_refusal(&mut self, refusal: &Refusal, actions: &mut Actions) {
+        self.links.figures.refused_peers += 1;
+        if self.cluster.is_member {
+            actions.notices.push(Notice {
+                severity: Severity::Warning,
+                event: "peer-refused",
+                text: alloc::format!("a connection to the peer port: {refusal}"),
+            });
+        }
+    }
+
+    fn refuse_peer(&mut self, conn: ConnId, error: &PeerError) {
         let text = alloc::format!("{error}");
-        self.refuse_frame(now, conn, Reason::Frame, &text);
+        self.refuse_frame(conn, Reason::Frame, &text);
     }
 
-    fn refuse_frame(&mut self, now: Now, conn: ConnId, reason: Reason, text: &str) {
-        self.send_frame(now, conn, &Frame::Refused { reason, text });
-        if let Some(session) = self.links.session(conn) {
-            session.finish();
+    fn refuse_frame(&mut self, conn: ConnId, reason: Reason, text: &str) {
+        self.send_frame(conn, &Frame::Refused { reason, text });
+        self.cluster.peering.finish(conn);
+    }
+
+    fn send_frame(&mut self, conn: ConnId, frame: &Frame<'_>) {
+        if let Some(out) = self.cluster.peering.out(conn) {
+            peer::encode(frame, out.frames());
         }
     }
 
-    fn send_frame(&mut self, now: Now, conn: ConnId, frame: &Frame<'_>) {
-        let mut bytes = self.links.buffers.take();
-        peer::encode(frame, &mut bytes);
-        self.say(now, conn, &bytes);
-        self.links.buffers.give(bytes);
+    /// Answers a status request.
+    pub(super) fn say_status(
+        &mut self,
+        conn: ConnId,
+        gathered: &Gathered,
+    ) {
+        let frames = self.status_frame(gathered);
+        if let Some(out) = self.cluster.peering.out(conn) {
+            out.frames().extend_from_slice(&frames);
+        }
+        if let Some(partner) = self.cluster.peering.partner_mut(conn) {
+            partner.waits = false;
+        }
+        self.runnable_peers.push(conn);
     }
 
     /// The answer to a status request: one node, this one.
-    pub(super) fn status_frame(&self, gathered: &Gathered) -> alloc::vec::Vec<u8> {
+    fn status_frame(&self, gathered: &Gathered) -> Vec<u8> {
         let figures = &gathered.figures;
         let node = NodeStatus {
             up: true,
@@ -140,8 +559,12 @@ impl Worker {
             memory_bytes_max: self.memory_bytes,
         };
         let nodes = alloc::vec![node];
-        let mut bytes = alloc::vec::Vec::new();
+        let mut bytes = Vec::new();
         peer::encode(&Frame::StatusReply { nodes }, &mut bytes);
         bytes
     }
 }
+
+/// What is to be done with a connection, on its way to another worker.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerThen(Then);

@@ -11,7 +11,7 @@ use crate::cache::allocation_bytes;
 use crate::command::{Delete, Fetch, Operation, Outcome, Value};
 use crate::hash::KeyHash;
 use crate::id::{ConnId, WorkerId};
-use crate::machine::{Actions, Listener};
+use crate::machine::Actions;
 use crate::message::{Parcel, Token};
 use crate::protocol::{self, ErrorLine, KeyBuffer, Refusal, Request, Then};
 use crate::session::output::Buffers;
@@ -145,13 +145,8 @@ impl Worker {
             let Some(session) = self.links.session(conn) else {
                 return input.len();
             };
-            let flow = if session.listener == Listener::Peer {
-                self.drive_peer(now, conn, rest, actions)
-            } else {
-                let step = session.next(rest, now, &limits, &parse_limits);
-                self.take_step(now, conn, step, actions)
-            };
-            match flow {
+            let step = session.next(rest, now, &limits, &parse_limits);
+            match self.take_step(now, conn, step, actions) {
                 Flow::On(bytes) => consumed += bytes,
                 Flow::Wait | Flow::Need => return consumed,
             }
@@ -649,7 +644,7 @@ impl Worker {
 
 /// Has the driver pause or resume a connection; a pause and a resume within one turn cancel
 /// each other out.
-fn note_paused(actions: &mut Actions, conn: ConnId, paused: bool) {
+pub(super) fn note_paused(actions: &mut Actions, conn: ConnId, paused: bool) {
     let (same, opposite) = if paused {
         (&mut actions.pause, &mut actions.resume)
     } else {

@@ -303,6 +303,7 @@ fn a_peer_without_a_secret_is_told() {
             lowest,
             highest,
             guid,
+            node: None,
         },
         &mut hello,
     );
