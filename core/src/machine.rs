@@ -26,8 +26,9 @@ pub const ADDRESSES_MAX: usize = 1024;
 /// A sans-IO machine that a driver can run: a worker, or whatever else speaks over connections.
 ///
 /// A driver's turn: wait until something is ready or [`next_deadline`](Self::next_deadline) has
-/// come; read each ready connection once and `handle` what came; `handle` completions, messages
-/// and, when the deadline has passed, [`Event::Deadline`]; carry out [`Actions`]; for each
+/// come; `handle` completions and messages; read each ready connection once and `handle` what
+/// came; the same with datagrams that wait; when the deadline has passed, `handle`
+/// [`Event::Deadline`]; carry out [`Actions`]; for each
 /// connection of [`Actions::write`] call [`unsent`](Self::unsent), write once, and call
 /// [`sent`](Self::sent). After that it asks for the deadline again: work that waited for the
 /// output to drain shows as a deadline already due.
@@ -128,7 +129,8 @@ pub enum Event<'a> {
         /// All that the read returned.
         bytes: &'a [u8],
     },
-    /// The peer will send no more. What it has asked for is still answered.
+    /// The peer will send no more. What it has asked for is still answered. A process that is
+    /// killed ends its connections so, too, where it had read all that came.
     Finished {
         /// The connection.
         conn: ConnId,

@@ -333,6 +333,12 @@ fn a_machine_that_stops_can_still_turn_to_others() {
         left: 2,
     });
     server.running.stopper().stop();
+    for is_told in [
+        |entry: &Entry| matches!(entry, Entry::Connected { .. }),
+        |entry: &Entry| matches!(entry, Entry::Resolved { .. }),
+    ] {
+        server.log.wait(1, is_told);
+    }
     server.running.wait().expect("an orderly end");
     assert_eq!(connected(&server.log.entries()).len(), 1);
     let mut heard = Vec::new();

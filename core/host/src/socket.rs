@@ -204,6 +204,7 @@ impl AsRawFd for Socket {
 mod tests {
     use std::net::{Ipv4Addr, SocketAddrV6};
 
+    use rustix::net::sockopt::{socket_keepalive, tcp_nodelay};
     use rustix::net::{bind, getsockname};
 
     use super::*;
@@ -224,6 +225,21 @@ mod tests {
         let socket = Socket::Tcp(socket.into());
         let error = socket.is_connected().expect_err("it is no connection");
         assert!(is_refused(&error));
+    }
+
+    #[test]
+    fn what_is_connected_sends_without_delay_and_asks_who_is_silent() {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = TcpListener::bind(any).expect("a free port");
+        let to = listener.local_addr().expect("an address");
+        let socket = Socket::connect(to).expect("a connection on its way");
+        assert_eq!(tcp_nodelay(&socket), Ok(true));
+        assert_eq!(socket_keepalive(&socket), Ok(true));
+        let Socket::Tcp(stream) = &socket else {
+            panic!("{socket:?}");
+        };
+        let error = (&mut &*stream).read(&mut [0]).expect_err("silence");
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
     }
 
     #[test]

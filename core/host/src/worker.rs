@@ -213,7 +213,7 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
             || !self.inbox.is_empty()
             || self.host_due
             || self.outgoing.has_work()
-            || self.port.as_ref().is_some_and(|port| port.ready)
+            || self.datagrams_wait()
             || acceptor.is_some_and(Acceptor::has_work)
         {
             return Sleep::Not;
@@ -255,7 +255,9 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
             }
         }
         self.inbox = inbox;
-        self.tell_failed();
+        if self.outgoing.has_work() {
+            self.tell_failed();
+        }
         if self.host_due {
             self.host_due = false;
             let lost = self.shared.datagrams_lost.load(Relaxed);
@@ -267,7 +269,9 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
     /// Goes on after what was ready: datagrams, the deadline, new connections, writes, and
     /// everything for the network and other threads.
     pub fn end_turn(&mut self) {
-        self.receive_datagrams();
+        if self.datagrams_wait() {
+            self.receive_datagrams();
+        }
         if self.deadline_due() {
             self.deliver(Event::Deadline);
             // It may have taken long, and the next sleep is counted from this sample.
@@ -554,7 +558,9 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
 
     /// Carries out what goes to the network and to other threads.
     fn hand_over(&mut self) {
-        self.send_datagrams();
+        if !self.actions.datagrams.is_empty() {
+            self.send_datagrams();
+        }
         if !self.actions.connect.is_empty() {
             self.connect();
         }

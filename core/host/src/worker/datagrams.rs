@@ -7,7 +7,7 @@
 //! that can't be reached.
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, SocketAddrV6, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::Ordering::Relaxed;
 
 use zufar_core::datagrams::DATAGRAMS_PER_TURN;
@@ -20,19 +20,15 @@ use crate::socket::canonical;
 /// The datagram socket of the process.
 #[derive(Debug)]
 pub(super) struct Port<D> {
-    pub(super) watched: D,
-    /// It is an IPv6 socket, which takes IPv4 addresses only in mapped form.
-    mapped: bool,
+    watched: D,
     /// Datagrams may wait that the driver will not tell of again.
-    pub(super) ready: bool,
+    ready: bool,
     noticed: Seldom,
 }
 
 impl<D: AsRef<UdpSocket>> Port<D> {
-    pub(super) fn new(watched: D) -> Self {
-        let address = watched.as_ref().local_addr();
+    pub(super) const fn new(watched: D) -> Self {
         Self {
-            mapped: address.is_ok_and(|address| address.is_ipv6()),
             watched,
             ready: false,
             noticed: Seldom::new(),
@@ -45,12 +41,6 @@ impl<D: AsRef<UdpSocket>> Port<D> {
     }
 
     fn send(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
-        let to = match to {
-            SocketAddr::V4(v4) if self.mapped => {
-                SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into()
-            }
-            other => other,
-        };
         self.watched.as_ref().send_to(bytes, to).map(drop)
     }
 }
@@ -66,6 +56,11 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
     /// The socket for datagrams, if this worker has it.
     pub fn datagrams(&mut self) -> Option<&mut W::Datagrams> {
         Some(&mut self.port.as_mut()?.watched)
+    }
+
+    /// Whether datagrams may wait that can be read right away.
+    pub(super) fn datagrams_wait(&self) -> bool {
+        self.port.as_ref().is_some_and(|port| port.ready)
     }
 
     /// Tells the machine of datagrams that wait, as many as a turn takes.
@@ -96,9 +91,6 @@ impl<M: Machine, W: Watcher> Worker<M, W> {
 
     /// Sends what the machine has to send.
     pub(super) fn send_datagrams(&mut self) {
-        if self.actions.datagrams.is_empty() {
-            return;
-        }
         let port = self.port.as_mut();
         let port = port.expect("a machine sends datagrams only where there is a socket for them");
         let mut lost = None;
