@@ -335,7 +335,7 @@ impl Worker {
             }
             Request::Version => {
                 let mut text = self.links.buffers.take();
-                render_version(&mut text, &self.settings.version);
+                render_version(&mut text);
                 self.say(now, conn, &text);
                 self.links.buffers.give(text);
             }
