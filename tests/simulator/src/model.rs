@@ -12,7 +12,7 @@ use crate::operation::{Answer, Marks, Mode, Operation, Refusal, Value};
 const RELATIVE_EXPTIME_S_MAX: i32 = 60 * 60 * 24 * 30;
 
 /// What one key may hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct State {
     /// The item, which may have expired.
     pub item: Option<Item>,
@@ -23,7 +23,7 @@ pub struct State {
 }
 
 /// One item.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Item {
     value: Value,
     flags: u32,
@@ -33,9 +33,11 @@ pub struct Item {
     expires_s: Option<(u64, u64)>,
     stale: bool,
     token_sent: bool,
+    /// It was last changed no later than this, in Unix milliseconds.
+    changed_ms: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Version {
     Known(u64),
     Above(u64),
@@ -89,6 +91,15 @@ impl State {
         })
     }
 
+    /// This state in a run of the node that draws only versions above `version`.
+    #[must_use]
+    pub fn above(self, version: u64) -> Self {
+        Self {
+            version_above: self.version_above.max(version),
+            ..self
+        }
+    }
+
     /// All states that may follow when `operation` takes effect within `span` and is answered so;
     /// none, if the answer is wrong.
     #[must_use]
@@ -99,8 +110,7 @@ impl State {
         span: Span,
         rules: &Rules,
     ) -> Vec<Self> {
-        let mut before = self.clone();
-        before.version_above = before.version_above.max(rules.version_above);
+        let mut before = self.clone().above(rules.version_above);
         let (may_live, may_be_dead) = self
             .item
             .as_ref()
@@ -137,7 +147,14 @@ impl State {
         }
         match operation {
             Operation::Flush => match answer {
-                Answer::Done | Answer::Unknown => after.push(self.without_item()),
+                Answer::Done | Answer::Unknown => {
+                    after.push(self.without_item());
+                    // What was there when the flush was sent is dropped, unless it is changed
+                    // while the flush goes round the workers.
+                    if item.is_some_and(|item| item.changed_ms >= moment.span.earliest_ms) {
+                        after.push(self.with(item.cloned()));
+                    }
+                }
                 _ => {}
             },
             Operation::Fetch {
@@ -148,6 +165,7 @@ impl State {
             Operation::Touch { exptime } => {
                 let touched = item.map(|item| Item {
                     expires_s: moment.expiry(*exptime),
+                    changed_ms: moment.span.latest_ms,
                     ..item.clone()
                 });
                 match (answer, touched) {
@@ -263,6 +281,7 @@ impl State {
                         expires_s: moment.expiry(exptime),
                         stale: false,
                         token_sent: true,
+                        changed_ms: moment.span.latest_ms,
                     };
                     let marks = Marks {
                         won: true,
@@ -294,6 +313,9 @@ impl State {
         };
         let mut fetched = item.clone();
         fetched.token_sent |= marks.won;
+        if marks.won || touch.is_some() {
+            fetched.changed_ms = moment.span.latest_ms;
+        }
         if let Some(exptime) = touch {
             fetched.expires_s = moment.expiry(exptime);
         }
@@ -329,6 +351,7 @@ impl State {
             expires_s: moment.expiry(*exptime),
             stale: false,
             token_sent: false,
+            changed_ms: moment.span.latest_ms,
         };
         let unchanged = || self.with(item.cloned());
         let Some(old) = item else {
@@ -362,8 +385,8 @@ impl State {
             }
             return;
         }
-        let joined = |head: &[u8], tail: &[u8]| Item {
-            value: Value::new(&[head, tail].concat()),
+        let joined = |head: &Value, tail: &Value| Item {
+            value: head.joined(tail),
             flags: old.flags,
             expires_s: old.expires_s,
             ..fresh.clone()
@@ -422,6 +445,7 @@ impl State {
         let marked = Item {
             stale: true,
             token_sent: false,
+            changed_ms: moment.span.latest_ms,
             expires_s: exptime.map_or(item.expires_s, |exptime| moment.expiry(exptime)),
             ..item.clone()
         };
@@ -446,8 +470,7 @@ impl State {
             }
             (None, Some((number, exptime))) => (number, 0, moment.expiry(exptime)),
             (Some(item), _) => {
-                let text = std::str::from_utf8(&item.value).ok();
-                let Some(old) = text.and_then(|text| text.parse::<u64>().ok()) else {
+                let Some(old) = item.value.number() else {
                     if matches!(
                         answer,
                         Answer::Refused(Refusal::NonNumeric) | Answer::Unknown
@@ -471,6 +494,7 @@ impl State {
             expires_s,
             stale,
             token_sent,
+            changed_ms: moment.span.latest_ms,
         };
         match answer {
             Answer::Number(told) if *told == number => self.with_new(counted, None, after),

@@ -26,7 +26,7 @@ impl Run {
         }
         self.read_all()?;
         let rules = self.history.rules();
-        self.history.close(End::GoesOn, rules)?;
+        self.close_history(End::GoesOn, rules)?;
         if self.plan.node.disk && self.random.chance(50) {
             self.wait_for_disk_unless_full()?;
             self.crash(Crash::Power)?;
@@ -36,7 +36,7 @@ impl Run {
             }
             self.read_all()?;
             let rules = self.history.rules();
-            self.history.close(End::GoesOn, rules)?;
+            self.close_history(End::GoesOn, rules)?;
         }
         self.empty()
     }
@@ -76,6 +76,7 @@ impl Run {
                 self.history.send(Command {
                     key: *key,
                     connection,
+                    starts_at: 0,
                     operation: operation.clone(),
                     sent,
                     answered: None,
@@ -144,7 +145,11 @@ impl Run {
                 Some(Incident::Writable(of)) if Some(of) == link => {
                     self.watch.client.send(&mut self.world);
                 }
-                Some(Incident::Opened(of) | Incident::Readable(of)) if Some(of) == link => {
+                Some(Incident::Opened(of)) if Some(of) == link => {
+                    self.watch.client.open();
+                    return Ok(());
+                }
+                Some(Incident::Readable(of)) if Some(of) == link => {
                     return Ok(());
                 }
                 _ => {}
@@ -162,7 +167,7 @@ impl Run {
     }
 
     fn demand_rest(&self, since: Time) -> Result<(), String> {
-        if self.world.now().time.millis_since(since) > PATIENCE_MS {
+        if self.world.is_over() || self.world.now().time.millis_since(since) > PATIENCE_MS {
             return Err("the node does not come to rest".to_owned());
         }
         Ok(())
