@@ -139,3 +139,40 @@ const fn width(bound: u64) -> usize {
         _ => 4,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Random;
+
+    /// What the parts of a run draw: one that is dealt a share, then one that keeps the rest.
+    fn drawn(script: &[u8]) -> (Vec<u64>, Vec<u64>) {
+        let mut kept = Random::from_script(script);
+        let mut dealt = kept.deal();
+        let draw = |random: &mut Random| (0..30).map(|_| random.below(256)).collect();
+        (draw(&mut dealt), draw(&mut kept))
+    }
+
+    #[test]
+    fn one_byte_of_a_script_is_one_choice() {
+        let script: Vec<u8> = (0..60).collect();
+        let (dealt, kept) = drawn(&script);
+        assert_eq!(dealt[..9], [8, 9, 10, 11, 12, 13, 14, 15, 24]);
+        assert_eq!(kept[..9], [16, 17, 18, 19, 20, 21, 22, 23, 32]);
+        let mut changed = script;
+        changed[13] = 99;
+        let (changed_dealt, changed_kept) = drawn(&changed);
+        assert_eq!(changed_kept, kept);
+        let differ = (0..30).filter(|at| changed_dealt[*at] != dealt[*at]);
+        assert_eq!(differ.collect::<Vec<_>>(), [5]);
+    }
+
+    #[test]
+    fn what_is_appended_to_a_script_moves_nothing() {
+        let script: Vec<u8> = (0..60).collect();
+        let (dealt, kept) = drawn(&script[..40]);
+        let (more_dealt, more_kept) = drawn(&script);
+        assert_eq!(more_dealt[..16], dealt[..16]);
+        assert_eq!(more_kept[..16], kept[..16]);
+        assert_ne!(more_dealt, dealt);
+    }
+}
