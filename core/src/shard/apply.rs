@@ -491,7 +491,10 @@ impl Shard {
         }
         let version = self.clock.next(now);
         let buried = self.cache.insert(tombstone(hash, key, version));
-        if buried.is_err() {
+        // The search for room may have moved the item.
+        if buried.is_err()
+            && let Some(place) = self.cache.find(hash, key)
+        {
             self.cache.entomb(place, version);
             self.cache.set_disk(place, DiskState::Queued, on_disk);
         }

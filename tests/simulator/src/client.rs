@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::history::CommandId;
-use crate::request::{Reading, Request};
+use crate::request::{Looked, Reading, Request};
 use crate::trace::Excerpt;
 use crate::world::{LinkId, World};
 
@@ -23,10 +23,16 @@ pub struct Asked {
 #[derive(Debug)]
 pub struct Client {
     link: Option<LinkId>,
-    /// Bytes that the connection has not taken yet.
-    unsent: VecDeque<u8>,
+    /// Bytes of requests that the connection has not taken as a whole.
+    unsent: Vec<u8>,
+    /// How many of them the connection has taken by now.
+    sent: usize,
+    /// Bytes of all requests on this connection.
+    asked_bytes: u64,
     asked: VecDeque<Asked>,
     received: Vec<u8>,
+    /// Without so many of them there is no answer.
+    needed: usize,
     /// It sends no more on this connection.
     finished: bool,
     /// It reads no more than this at a time, in bytes.
@@ -50,9 +56,12 @@ impl Client {
     pub const fn new(reads_bytes_max: usize) -> Self {
         Self {
             link: None,
-            unsent: VecDeque::new(),
+            unsent: Vec::new(),
+            sent: 0,
+            asked_bytes: 0,
             asked: VecDeque::new(),
             received: Vec::new(),
+            needed: 0,
             finished: false,
             reads_bytes_max,
         }
@@ -62,6 +71,12 @@ impl Client {
     #[must_use]
     pub const fn link(&self) -> Option<LinkId> {
         self.link
+    }
+
+    /// Bytes of all requests so far on this connection.
+    #[must_use]
+    pub const fn asked_bytes(&self) -> u64 {
+        self.asked_bytes
     }
 
     /// Requests that are owed an answer.
@@ -87,7 +102,8 @@ impl Client {
 
     /// Sends a request, or as much of it as the connection takes for now.
     pub fn ask(&mut self, world: &mut World, asked: Asked) {
-        self.unsent.extend(&asked.request.bytes);
+        self.unsent.extend_from_slice(&asked.request.bytes);
+        self.asked_bytes += asked.request.bytes.len() as u64;
         self.asked.push_back(asked);
         self.send(world);
     }
@@ -97,8 +113,11 @@ impl Client {
         let Some(link) = self.link else {
             return;
         };
-        let sent = world.send(link, self.unsent.make_contiguous());
-        self.unsent.drain(..sent);
+        self.sent += world.send(link, &self.unsent[self.sent..]);
+        if self.sent == self.unsent.len() {
+            self.sent = 0;
+            self.unsent.clear();
+        }
     }
 
     /// Says that no more requests come on this connection.
@@ -122,8 +141,11 @@ impl Client {
 
     fn forget(&mut self) -> Vec<Asked> {
         self.link = None;
+        self.asked_bytes = 0;
+        self.sent = 0;
         self.unsent.clear();
         self.received.clear();
+        self.needed = 0;
         self.asked.drain(..).collect()
     }
 
@@ -163,26 +185,35 @@ impl Client {
     }
 
     fn take_answer(&mut self) -> Result<Option<Progress>, String> {
-        let Some(asked) = self.asked.front() else {
+        if self.asked.is_empty() || self.received.len() < self.needed {
+            return Ok(None);
+        }
+        // Silence is known to be one once a later answer has come.
+        let Some(first) = self.asked.iter().find(|asked| !asked.request.is_silent()) else {
             return Ok(None);
         };
-        // Silence is known to be one once a later answer has come.
-        if asked.request.is_silent() {
-            let answered = self.asked.iter().find(|asked| !asked.request.is_silent());
-            let known = match answered {
-                Some(later) => later.request.read(&self.received)?.is_some(),
-                None => false,
-            };
-            if !known {
+        let reading = match first.request.read(&self.received)? {
+            Looked::Whole(reading) => reading,
+            Looked::Short(needed) => {
+                self.needed = needed;
                 return Ok(None);
             }
-        }
-        let Some(reading) = asked.request.read(&self.received)? else {
-            return Ok(None);
         };
-        self.received.drain(..reading.bytes);
+        self.needed = 0;
         let asked = self.asked.pop_front().expect("it is there");
-        Ok(Some(Progress::Answered(asked, reading)))
+        if !asked.request.is_silent() {
+            self.received.drain(..reading.bytes);
+            return Ok(Some(Progress::Answered(asked, reading)));
+        }
+        match asked.request.read(&[])? {
+            Looked::Whole(silence) => Ok(Some(Progress::Answered(asked, silence))),
+            Looked::Short(_) => unreachable!("silence is there at once"),
+        }
+    }
+
+    /// From now on it reads all there is.
+    pub const fn read_all(&mut self) {
+        self.reads_bytes_max = usize::MAX;
     }
 
     /// Whether it reads so little at a time that it has to come back for the rest.

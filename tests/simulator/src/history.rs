@@ -7,15 +7,19 @@
 //! After Wing and Gong (1993), in the form of Lowe, *Testing for linearizability* (2017): a
 //! command is made to take effect only when its answer demands it.
 
+mod frontier;
+mod search;
+
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use zufar_core::time::Time;
 
-use crate::model::{Rules, Span, State};
+use crate::model::{Rules, State};
 use crate::operation::{Answer, KeyNumber, Operation};
 
-/// Explanations that are followed for one answer before the search gives up.
-const STEPS_MAX: usize = 50_000;
+use frontier::{Explanation, Frontier};
+use search::{Found, OpenSet, Search};
 
 /// A moment, on both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +37,8 @@ pub struct Command {
     pub key: KeyNumber,
     /// The connection: its commands take effect in their order.
     pub connection: u32,
+    /// What the connection has carried before it, in bytes.
+    pub starts_at: u64,
     /// What was asked.
     pub operation: Operation,
     /// When it was sent, at the earliest.
@@ -43,6 +49,13 @@ pub struct Command {
     pub answer: Answer,
     /// It will never be answered, and has taken effect by then if ever.
     pub abandoned: Option<Time>,
+}
+
+impl Command {
+    /// It has changed nothing, and told nothing.
+    fn is_without_trace(&self) -> bool {
+        matches!(self.answer, Answer::Unknown) && self.operation.is_without_effect(&self.answer)
+    }
 }
 
 /// Where a command is noted, until it is answered.
@@ -72,28 +85,42 @@ enum Event {
     Abandoned,
 }
 
-/// One way in which things can have happened so far.
-#[derive(Clone, Debug, PartialEq)]
-struct Explanation {
-    state: State,
-    /// Commands that have taken effect and are not answered yet.
-    done: Vec<usize>,
-}
-
-/// A state that some command has replaced, and when that was known at the latest.
-#[derive(Clone, Debug)]
-struct Past {
-    state: State,
-    replaced_by: Time,
-}
-
 /// What is known of one key.
 #[derive(Clone, Debug)]
 struct Key {
-    explanations: Vec<Explanation>,
-    past: Vec<Past>,
+    explanations: Frontier,
+    /// States that some command has replaced, and when that was known at the latest.
+    past: BTreeMap<State, Time>,
     /// The search gave up: nothing is demanded until the next start.
     given_up: bool,
+}
+
+impl Key {
+    fn unused() -> Self {
+        let mut explanations = Frontier::default();
+        let nothing = Explanation {
+            state: State::nothing(),
+            done: 0,
+        };
+        explanations.insert(nothing, 0);
+        Self {
+            explanations,
+            past: BTreeMap::new(),
+            given_up: false,
+        }
+    }
+}
+
+impl Key {
+    /// Explanations have been followed to others, through some that have passed by `time`.
+    fn replace(&mut self, after: Frontier, passed: Frontier, time: Time) {
+        let before = std::mem::replace(&mut self.explanations, after);
+        for state in before.states().chain(passed.states()) {
+            if !self.explanations.holds(state) {
+                self.past.insert(state.clone(), time);
+            }
+        }
+    }
 }
 
 /// All commands of one run of the node, and what earlier ones have left.
@@ -114,16 +141,8 @@ impl History {
     /// A history of so many keys, none of which has been used.
     #[must_use]
     pub fn new(keys: u16, rules: Rules) -> Self {
-        let unused = Key {
-            explanations: vec![Explanation {
-                state: State::nothing(),
-                done: Vec::new(),
-            }],
-            past: Vec::new(),
-            given_up: false,
-        };
         Self {
-            keys: vec![unused; keys.into()],
+            keys: vec![Key::unused(); keys.into()],
             commands: Vec::new(),
             run: 0,
             rules,
@@ -179,11 +198,26 @@ impl History {
     ///
     /// After a crash a key may fall back to any state that was replaced after what is safe.
     ///
+    /// `delivered` says how many bytes the node has read from a connection: what it has not even
+    /// begun to read has not taken effect.
+    ///
     /// # Errors
     /// The first key whose answers nothing explains, with its commands.
-    pub fn close(&mut self, end: End, rules: Rules) -> Result<(), String> {
-        for number in 0..self.keys.len() {
-            self.close_key(number as KeyNumber, end)?;
+    pub fn close(
+        &mut self,
+        end: End,
+        rules: Rules,
+        delivered: &dyn Fn(u32) -> u64,
+    ) -> Result<(), String> {
+        let mut by_key = vec![Vec::new(); self.keys.len()];
+        for (index, command) in self.commands.iter().enumerate() {
+            let arrived = || delivered(command.connection) > command.starts_at;
+            if !command.is_without_trace() && (command.answered.is_some() || arrived()) {
+                by_key[usize::from(command.key)].push(index);
+            }
+        }
+        for (number, commands) in by_key.iter().enumerate() {
+            self.close_key(number as KeyNumber, commands, (end, &rules))?;
         }
         self.checked += self.commands.len() as u64;
         self.commands.clear();
@@ -194,206 +228,103 @@ impl History {
 
     /// Everything is gone, versions too, as after a restart without a disk.
     pub fn forget(&mut self) {
-        for key in &mut self.keys {
-            key.past.clear();
-            key.given_up = false;
-            key.explanations = vec![Explanation {
-                state: State::nothing(),
-                done: Vec::new(),
-            }];
-        }
+        self.keys.fill(Key::unused());
     }
 
-    fn close_key(&mut self, number: KeyNumber, end: End) -> Result<(), String> {
-        let mut events = Vec::new();
-        for (index, command) in self.commands.iter().enumerate() {
-            if command.key == number {
-                events.push((command.sent.time, Event::Sent, index));
-                if let Some(answered) = command.answered {
-                    events.push((answered.time, Event::Answered, index));
-                } else if let Some(time) = command.abandoned {
-                    events.push((time, Event::Abandoned, index));
-                }
-            }
-        }
-        events.sort_by_key(|(time, event, index)| (*time, *event, *index));
-        let mut open = Vec::new();
-        for (time, event, index) in events {
+    fn close_key(
+        &mut self,
+        number: KeyNumber,
+        commands: &[usize],
+        (end, rules): (End, &Rules),
+    ) -> Result<(), String> {
+        let mut open = OpenSet::default();
+        for (time, event, index) in self.events(commands) {
             if self.keys[usize::from(number)].given_up {
                 break;
             }
+            let key = &mut self.keys[usize::from(number)];
             match event {
-                Event::Sent => open.push(index),
-                Event::Answered => {
-                    self.take_answer(number, index, &open, time)?;
-                    open.retain(|one| *one != index);
-                }
-                Event::Abandoned => {
-                    self.take_abandoned(number, index);
-                    open.retain(|one| *one != index);
-                }
-            }
-        }
-        self.settle(number, &open, end);
-        Ok(())
-    }
-
-    /// Follows every explanation to one in which command `index` has taken effect.
-    fn take_answer(
-        &mut self,
-        number: KeyNumber,
-        index: usize,
-        open: &[usize],
-        time: Time,
-    ) -> Result<(), String> {
-        let key = &self.keys[usize::from(number)];
-        let mut todo = key.explanations.clone();
-        let mut seen: Vec<Explanation> = Vec::new();
-        let mut after: Vec<Explanation> = Vec::new();
-        let mut steps = 0;
-        while let Some(explanation) = todo.pop() {
-            if explanation.done.contains(&index) {
-                let mut kept = explanation;
-                kept.done.retain(|one| *one != index);
-                if !after.contains(&kept) {
-                    after.push(kept);
-                }
-                continue;
-            }
-            for next in open {
-                steps += 1;
-                for following in self.effects(&explanation, *next, open) {
-                    if !seen.contains(&following) {
-                        seen.push(following.clone());
-                        todo.push(following);
+                Event::Sent if open.insert(&self.commands, index) => {}
+                Event::Sent => key.given_up = true,
+                Event::Answered | Event::Abandoned => {
+                    let search = Search {
+                        commands: &self.commands,
+                        open: &open,
+                        rules: &self.rules,
+                    };
+                    match search.follow(&key.explanations, index) {
+                        Found::TooMany => key.given_up = true,
+                        Found::Nothing => return Err(self.complaint(number, index, &open)),
+                        Found::Some { after, passed } => key.replace(after, passed, time),
                     }
+                    open.remove(index);
                 }
             }
-            if steps > STEPS_MAX || seen.len() > STEPS_MAX / 50 {
-                self.given_up += 1;
-                self.keys[usize::from(number)].given_up = true;
-                return Ok(());
-            }
         }
-        if after.is_empty() {
-            return Err(self.complaint(number, index, open));
-        }
-        let key = &mut self.keys[usize::from(number)];
-        let replaced = key.explanations.iter().chain(&seen);
-        let mut past = Vec::new();
-        for explanation in replaced {
-            let state = &explanation.state;
-            if after.iter().all(|kept| kept.state != *state) {
-                past.push(Past {
-                    state: state.clone(),
-                    replaced_by: time,
-                });
-            }
-        }
-        key.past.extend(past);
-        key.explanations = after;
+        self.settle(number, &open, end, rules);
         Ok(())
     }
 
-    /// From now on command `index` has taken effect or never will.
-    fn take_abandoned(&mut self, number: KeyNumber, index: usize) {
-        let key = &mut self.keys[usize::from(number)];
-        let mut kept: Vec<Explanation> = Vec::new();
-        for mut explanation in key.explanations.drain(..) {
-            explanation.done.retain(|one| *one != index);
-            if !kept.contains(&explanation) {
-                kept.push(explanation);
+    /// What a search of these commands meets, in order.
+    fn events(&self, commands: &[usize]) -> Vec<(Time, Event, usize)> {
+        let mut events = Vec::new();
+        let mut last = Time::ZERO;
+        for index in commands.iter().copied() {
+            let command = &self.commands[index];
+            events.push((command.sent.time, Event::Sent, index));
+            last = last.max(command.sent.time);
+            if let Some(answered) = command.answered {
+                events.push((answered.time, Event::Answered, index));
+                last = last.max(answered.time);
             }
         }
-        key.explanations = kept;
-    }
-
-    /// Where an explanation leads if the open command `next` takes effect now.
-    fn effects(&self, from: &Explanation, next: usize, open: &[usize]) -> Vec<Explanation> {
-        let command = &self.commands[next];
-        if from.done.contains(&next) {
-            return Vec::new();
-        }
-        for other in open {
-            let same = self.commands[*other].connection == command.connection;
-            let done = from.done.contains(other);
-            // One connection's commands take effect in order; one that nobody heard of again
-            // may never take effect, but not after a later one.
-            let before = *other < next && !done && self.commands[*other].answered.is_some();
-            let after = *other > next && done;
-            if same && (before || after) {
-                return Vec::new();
+        for index in commands.iter().copied() {
+            let command = &self.commands[index];
+            // Those that are open to the last have their turn when all is settled.
+            if command.answered.is_none()
+                && let Some(time) = command.abandoned
+                && time < last
+            {
+                events.push((time, Event::Abandoned, index));
             }
         }
-        let latest_ms = command.answered.map_or(u64::MAX / 2, |at| at.unix_ms);
-        let span = Span {
-            earliest_ms: command.sent.unix_ms,
-            latest_ms,
-        };
-        let states = from
-            .state
-            .after(&command.operation, &command.answer, span, &self.rules);
-        let lead = |state| {
-            let mut done = from.done.clone();
-            done.push(next);
-            done.sort_unstable();
-            Explanation { state, done }
-        };
-        states.into_iter().map(lead).collect()
+        events.sort_by_key(|(time, event, index)| (*time, *event, *index));
+        events
     }
 
     /// The run is over: commands without an answer have taken effect or have not.
-    fn settle(&mut self, number: KeyNumber, open: &[usize], end: End) {
-        let key = &self.keys[usize::from(number)];
-        let mut all = key.explanations.clone();
-        let mut at = 0;
-        while at < all.len() && all.len() < STEPS_MAX / 50 {
-            let explanation = all[at].clone();
-            at += 1;
-            for next in open {
-                for following in self.effects(&explanation, *next, open) {
-                    if !all.contains(&following) {
-                        all.push(following);
-                    }
-                }
-            }
-        }
-        let given_up = at < all.len();
+    fn settle(&mut self, number: KeyNumber, open: &OpenSet, end: End, rules: &Rules) {
+        let search = Search {
+            commands: &self.commands,
+            open,
+            rules: &self.rules,
+        };
         let key = &mut self.keys[usize::from(number)];
-        if given_up && !key.given_up {
-            self.given_up += 1;
-            key.given_up = true;
-        }
+        let all = search.all(&key.explanations);
+        key.given_up |= all.is_none();
+        self.given_up += u64::from(key.given_up);
+        let mut states: Vec<State> = match &all {
+            Some(all) => all.states().cloned().collect(),
+            None => key.explanations.states().cloned().collect(),
+        };
         if let End::Crash(safe) = end {
-            for past in key.past.drain(..).filter(|past| past.replaced_by >= safe) {
-                all.push(Explanation {
-                    state: past.state,
-                    done: Vec::new(),
-                });
-            }
-            let recalled: Vec<State> = all
-                .iter()
-                .filter_map(|explanation| explanation.state.recalled())
-                .collect();
-            all.extend(recalled.into_iter().map(|state| Explanation {
-                state,
-                done: Vec::new(),
-            }));
+            let past = std::mem::take(&mut key.past).into_iter();
+            let lost = past.filter(|(_, replaced_by)| *replaced_by >= safe);
+            states.extend(lost.map(|(state, _)| state));
+            let recalled: Vec<State> = states.iter().filter_map(State::recalled).collect();
+            states.extend(recalled);
         }
-        let mut explanations: Vec<Explanation> = Vec::new();
-        for mut explanation in all {
-            explanation.done.clear();
-            if !explanations.contains(&explanation) {
-                explanations.push(explanation);
-            }
-        }
-        key.explanations = explanations;
         if end != End::GoesOn {
             key.past.clear();
         }
+        key.explanations = Frontier::default();
+        for state in states {
+            let state = state.above(rules.version_above);
+            key.explanations.insert(Explanation { state, done: 0 }, 0);
+        }
     }
 
-    fn complaint(&self, number: KeyNumber, index: usize, open: &[usize]) -> String {
+    fn complaint(&self, number: KeyNumber, index: usize, open: &OpenSet) -> String {
         const SHOWN_MAX: usize = 30;
         let mut text = format!(
             "key {number}: nothing explains the last of these answers, under {:?}\n",
@@ -411,8 +342,8 @@ impl History {
             describe(&mut text, command);
         }
         let _ = writeln!(text, "  {} under way; the states before:", open.len());
-        for explanation in self.keys[usize::from(number)].explanations.iter().take(8) {
-            let _ = writeln!(text, "  {:?}", explanation.state);
+        for state in self.keys[usize::from(number)].explanations.states().take(8) {
+            let _ = writeln!(text, "  {state:?}");
         }
         text
     }

@@ -21,6 +21,7 @@ pub mod rig;
 pub mod run;
 pub mod sweep;
 pub mod trace;
+pub mod value;
 pub mod world;
 
 pub use disk::ModelDisk;

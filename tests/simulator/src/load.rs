@@ -183,7 +183,9 @@ impl Load {
             self.random.below(1 << 20).to_string().into_bytes()
         } else {
             let unit = format!("{}.", self.drawn);
-            unit.bytes().cycle().take(length as usize).collect()
+            let mut value = unit.repeat(length as usize / unit.len() + 1).into_bytes();
+            value.truncate(length as usize);
+            value
         };
         Operation::Store {
             mode,

@@ -12,7 +12,7 @@ use crate::operation::{Answer, Marks, Mode, Operation, Refusal, Value};
 const RELATIVE_EXPTIME_S_MAX: i32 = 60 * 60 * 24 * 30;
 
 /// What one key may hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct State {
     /// The item, which may have expired.
     pub item: Option<Item>,
@@ -23,7 +23,7 @@ pub struct State {
 }
 
 /// One item.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Item {
     value: Value,
     flags: u32,
@@ -35,7 +35,7 @@ pub struct Item {
     token_sent: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Version {
     Known(u64),
     Above(u64),
@@ -89,6 +89,15 @@ impl State {
         })
     }
 
+    /// This state in a run of the node that draws only versions above `version`.
+    #[must_use]
+    pub fn above(self, version: u64) -> Self {
+        Self {
+            version_above: self.version_above.max(version),
+            ..self
+        }
+    }
+
     /// All states that may follow when `operation` takes effect within `span` and is answered so;
     /// none, if the answer is wrong.
     #[must_use]
@@ -99,8 +108,7 @@ impl State {
         span: Span,
         rules: &Rules,
     ) -> Vec<Self> {
-        let mut before = self.clone();
-        before.version_above = before.version_above.max(rules.version_above);
+        let mut before = self.clone().above(rules.version_above);
         let (may_live, may_be_dead) = self
             .item
             .as_ref()
@@ -362,8 +370,8 @@ impl State {
             }
             return;
         }
-        let joined = |head: &[u8], tail: &[u8]| Item {
-            value: Value::new(&[head, tail].concat()),
+        let joined = |head: &Value, tail: &Value| Item {
+            value: head.joined(tail),
             flags: old.flags,
             expires_s: old.expires_s,
             ..fresh.clone()
@@ -446,8 +454,7 @@ impl State {
             }
             (None, Some((number, exptime))) => (number, 0, moment.expiry(exptime)),
             (Some(item), _) => {
-                let text = std::str::from_utf8(&item.value).ok();
-                let Some(old) = text.and_then(|text| text.parse::<u64>().ok()) else {
+                let Some(old) = item.value.number() else {
                     if matches!(
                         answer,
                         Answer::Refused(Refusal::NonNumeric) | Answer::Unknown

@@ -2,35 +2,7 @@
 //!
 //! Decides the vocabulary. Refuses to know bytes and what an item is.
 
-use std::rc::Rc;
-
-use crate::trace::Excerpt;
-
-/// A value, which prints short.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Value(Rc<[u8]>);
-
-impl Value {
-    /// A value of these bytes.
-    #[must_use]
-    pub fn new(bytes: &[u8]) -> Self {
-        Self(Rc::from(bytes))
-    }
-}
-
-impl std::ops::Deref for Value {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Value {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        Excerpt(&self.0).fmt(formatter)
-    }
-}
+pub use crate::value::Value;
 
 /// One of the keys that a run uses.
 pub type KeyNumber = u16;
@@ -155,4 +127,30 @@ pub struct Marks {
     pub stale: bool,
     /// Z: somebody else shall recache it.
     pub token_sent: bool,
+}
+
+impl Operation {
+    /// Whether a command that was answered so has changed nothing, wherever it took effect.
+    #[must_use]
+    pub fn is_without_effect(&self, answer: &Answer) -> bool {
+        match answer {
+            Answer::Miss | Answer::NotStored | Answer::Exists => true,
+            Answer::Refused(Refusal::OutOfMemory) => {
+                !matches!(self, Self::Store { .. } | Self::Count { .. })
+            }
+            Answer::Refused(Refusal::NonNumeric | Refusal::Disk) => true,
+            // A meta get may win a stale item, or make one.
+            Answer::Item { marks, .. } => {
+                let silent = !matches!(self, Self::Fetch { meta: true, .. });
+                self.only_reads() && (silent || marks.is_some_and(|marks| !marks.won))
+            }
+            Answer::Unknown => matches!(self, Self::Fetch { meta: false, .. }) && self.only_reads(),
+            Answer::Stored(_) | Answer::Done | Answer::Number(_) => false,
+        }
+    }
+
+    /// Whether it is a fetch that does not touch.
+    const fn only_reads(&self) -> bool {
+        matches!(self, Self::Fetch { touch: None, .. })
+    }
 }

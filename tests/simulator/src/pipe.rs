@@ -91,7 +91,11 @@ impl Pipe {
     /// Takes up to `bytes_max` of what has arrived.
     pub(crate) fn read(&mut self, bytes_max: usize) -> Vec<u8> {
         let bytes = self.arrived.len().min(bytes_max);
-        self.arrived.drain(..bytes).collect()
+        let (first, second) = self.arrived.as_slices();
+        let cut = bytes.min(first.len());
+        let read = [&first[..cut], &second[..bytes - cut]].concat();
+        self.arrived.drain(..bytes);
+        read
     }
 
     /// Whether a read would give bytes or the end.

@@ -57,6 +57,15 @@ pub fn key_name(number: KeyNumber) -> String {
     }
 }
 
+/// What came of looking for an answer.
+#[derive(Debug)]
+pub enum Looked {
+    /// It is there.
+    Whole(Reading),
+    /// It is not all there: at least so many bytes are needed.
+    Short(usize),
+}
+
 impl Request {
     fn new(bytes: Vec<u8>, commands: Vec<(KeyNumber, Operation)>, shape: Shape) -> Self {
         Self {
@@ -133,7 +142,7 @@ impl Request {
         .into_bytes();
         bytes.extend_from_slice(end.as_bytes());
         if let Operation::Store { value, .. } = &operation {
-            bytes.extend_from_slice(value);
+            bytes.extend_from_slice(value.bytes().expect("clients send whole values"));
             bytes.extend_from_slice(b"\r\n");
         }
         let shape = if silent { Shape::Silent } else { Shape::Line };
@@ -183,12 +192,16 @@ impl Request {
         self.shape == Shape::Silent
     }
 
-    /// Reads the answer from the beginning of `input`; `None` if it is not all there.
+    /// Reads the answer from the beginning of `input`.
     ///
     /// # Errors
     /// When what is there can't be the answer to this request.
-    pub fn read(&self, input: &[u8]) -> Result<Option<Reading>, String> {
-        let mut lines = Input { input, at: 0 };
+    pub fn read(&self, input: &[u8]) -> Result<Looked, String> {
+        let mut lines = Input {
+            input,
+            at: 0,
+            needed: input.len() + 1,
+        };
         let mut stats = Vec::new();
         let answers = match self.shape {
             Shape::Silent => Some(vec![Answer::Unknown; self.commands.len()]),
@@ -198,11 +211,14 @@ impl Request {
             Shape::Quiet => self.read_quiet(&mut lines)?,
             Shape::Stats => read_stats(&mut lines, &mut stats)?,
         };
-        Ok(answers.map(|answers| Reading {
-            bytes: lines.at,
-            answers,
-            stats,
-        }))
+        Ok(match answers {
+            Some(answers) => Looked::Whole(Reading {
+                bytes: lines.at,
+                answers,
+                stats,
+            }),
+            None => Looked::Short(lines.needed),
+        })
     }
 
     fn read_line(&self, lines: &mut Input<'_>) -> Result<Option<Vec<Answer>>, String> {
@@ -405,7 +421,7 @@ fn push_meta(bytes: &mut Vec<u8>, key: KeyNumber, operation: &Operation, opaque:
     bytes.extend_from_slice(line.as_bytes());
     bytes.extend_from_slice(end.as_bytes());
     if let Operation::Store { value, .. } = operation {
-        bytes.extend_from_slice(value);
+        bytes.extend_from_slice(value.bytes().expect("clients send whole values"));
         bytes.extend_from_slice(b"\r\n");
     }
 }
@@ -499,6 +515,8 @@ impl<'a> Told<'a> {
 struct Input<'a> {
     input: &'a [u8],
     at: usize,
+    /// Without so many bytes it is not worth looking again.
+    needed: usize,
 }
 
 impl<'a> Input<'a> {
@@ -513,6 +531,7 @@ impl<'a> Input<'a> {
     fn data(&mut self, bytes: usize) -> Result<Option<&'a [u8]>, String> {
         let rest = &self.input[self.at..];
         if rest.len() < bytes + 2 {
+            self.needed = self.at + bytes + 2;
             return Ok(None);
         }
         if &rest[bytes..bytes + 2] != b"\r\n" {

@@ -203,6 +203,10 @@ impl Run {
         if self.requests_left == 0 && !self.chaos.is_over() {
             self.end_faults();
             self.chaos.ended_at = Some(now);
+            for actor in 0..self.actors.len() {
+                self.actors[actor].client.read_all();
+                self.progress(actor)?;
+            }
         }
         let since = |ended: Time| now.millis_since(ended);
         if self.chaos.ended_at.map_or(0, since) > PATIENCE_MS {
@@ -312,10 +316,12 @@ impl Run {
         let request = self.load.draw(sent.unix_ms / 1000);
         let client = &mut self.actors[number].client;
         let connection = client.link().expect("it can ask").0;
+        let starts_at = client.asked_bytes();
         let note = |(key, operation): &(u16, Operation)| {
             self.history.send(Command {
                 key: *key,
                 connection,
+                starts_at,
                 operation: operation.clone(),
                 sent,
                 answered: None,

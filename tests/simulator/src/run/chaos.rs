@@ -11,7 +11,7 @@ use crate::history::End;
 use crate::model::Rules;
 use crate::plan::Fault;
 use crate::random::Random;
-use crate::world::Crash;
+use crate::world::{Crash, LinkId};
 
 /// How far behind its clock a node may start again: it keeps a note of the time on disk that it
 /// renews this often, in milliseconds.
@@ -159,6 +159,13 @@ impl Run {
         self.close_run(end, Crash::Process)
     }
 
+    /// Checks all that clients were told since the last time.
+    pub(super) fn close_history(&mut self, end: End, rules: Rules) -> Result<(), String> {
+        let world = &self.world;
+        let delivered = |connection| world.read_by_node(LinkId(connection));
+        self.history.close(end, rules, &delivered)
+    }
+
     /// The node is gone, or about to be: all that its clients were told is checked.
     fn close_run(&mut self, end: End, crash: Crash) -> Result<(), String> {
         self.chaos.stopping = false;
@@ -181,7 +188,7 @@ impl Run {
         } else {
             before
         };
-        self.history.close(end, rules)?;
+        self.close_history(end, rules)?;
         if !self.plan.node.disk {
             self.history.forget();
         }

@@ -26,7 +26,7 @@ impl Run {
         }
         self.read_all()?;
         let rules = self.history.rules();
-        self.history.close(End::GoesOn, rules)?;
+        self.close_history(End::GoesOn, rules)?;
         if self.plan.node.disk && self.random.chance(50) {
             self.wait_for_disk_unless_full()?;
             self.crash(Crash::Power)?;
@@ -38,7 +38,7 @@ impl Run {
             }
             self.read_all()?;
             let rules = self.history.rules();
-            self.history.close(End::GoesOn, rules)?;
+            self.close_history(End::GoesOn, rules)?;
         }
         self.empty()
     }
@@ -78,6 +78,7 @@ impl Run {
                 self.history.send(Command {
                     key: *key,
                     connection,
+                    starts_at: 0,
                     operation: operation.clone(),
                     sent,
                     answered: None,

@@ -24,6 +24,8 @@ pub(super) struct Link {
     reset_by_client: bool,
     client_waits: bool,
     pub(super) node_waits: bool,
+    /// Bytes that the node has read.
+    read_bytes: u64,
 }
 
 impl World {
@@ -40,6 +42,7 @@ impl World {
             reset_by_client: false,
             client_waits: false,
             node_waits: false,
+            read_bytes: 0,
         });
         let latency_us = self.latency_us();
         self.plan(latency_us, Happening::Open(link));
@@ -97,6 +100,13 @@ impl World {
         let at = self.arrival();
         let at = self.link(link).to_node.end(at);
         self.plan_at(at, Happening::ResetAtNode(link));
+    }
+
+    /// Bytes that the node has read from a connection.
+    #[must_use]
+    pub fn read_by_node(&self, link: LinkId) -> u64 {
+        let link = self.links.get(link.0 as usize);
+        link.map_or(0, |link| link.read_bytes)
     }
 
     pub(super) fn link(&mut self, link: LinkId) -> &mut Link {
@@ -208,6 +218,7 @@ impl World {
     pub(super) fn read_at_node(&mut self, link: LinkId, bytes_max: usize) -> (Vec<u8>, bool) {
         let entry = self.link(link);
         let bytes = entry.to_node.read(bytes_max);
+        entry.read_bytes += bytes.len() as u64;
         let ended = entry.to_node.is_at_end();
         if entry.client_waits && !bytes.is_empty() {
             let latency_us = self.latency_us();

@@ -229,6 +229,16 @@ impl Node {
     }
 }
 
+/// The first `bytes_max` bytes of `slices`.
+fn first_bytes(slices: &[&[u8]], bytes_max: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for slice in slices {
+        let room = bytes_max - bytes.len();
+        bytes.extend_from_slice(&slice[..slice.len().min(room)]);
+    }
+    bytes
+}
+
 impl World {
     /// Has a worker get a turn soon.
     pub(super) fn wake(&mut self, node: &mut Node, worker: u16) {
@@ -415,8 +425,7 @@ impl World {
         let link = socket.link;
         let mut slices: [&[u8]; SLICES_MAX] = [&[]; SLICES_MAX];
         let filled = seat.machine.unsent(id, &mut slices);
-        let mut bytes = slices[..filled].concat();
-        let wanted = bytes.len();
+        let wanted: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
         if wanted == 0 {
             return;
         }
@@ -425,7 +434,7 @@ impl World {
             self.count("short writes");
             room = self.random.between(1, room as u64) as usize;
         }
-        bytes.truncate(room);
+        let bytes = first_bytes(&slices[..filled], room);
         let written = bytes.len();
         if written > 0 {
             self.write_at_node(link, bytes);
