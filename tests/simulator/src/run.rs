@@ -354,11 +354,18 @@ impl Run {
     fn take_answers(&mut self, asked: &Asked, reading: Reading) {
         let at = self.moment();
         for (index, answer) in reading.answers.into_iter().enumerate() {
-            if let Answer::Item { cas: Some(cas), .. } | Answer::Stored(Some(cas)) = answer {
+            let cas = match answer {
+                Answer::Item { cas, .. } | Answer::Stored(cas) => cas,
+                _ => None,
+            };
+            let in_time = self.history.answer(asked.commands[index], answer, at);
+            if let Some(cas) = cas {
                 self.version_max = self.version_max.max(cas);
-                self.load.see(asked.request.commands[index].0, cas);
+                // Nobody may use what the history doesn't know.
+                if in_time {
+                    self.load.see(asked.request.commands[index].0, cas);
+                }
             }
-            self.history.answer(asked.commands[index], answer, at);
         }
     }
 
