@@ -33,6 +33,8 @@ pub struct Client {
     received: Vec<u8>,
     /// Without so many of them there is no answer.
     needed: usize,
+    /// The node has accepted the connection.
+    opened: bool,
     /// It sends no more on this connection.
     finished: bool,
     /// It reads no more than this at a time, in bytes.
@@ -62,6 +64,7 @@ impl Client {
             asked: VecDeque::new(),
             received: Vec::new(),
             needed: 0,
+            opened: false,
             finished: false,
             reads_bytes_max,
         }
@@ -89,7 +92,7 @@ impl Client {
     /// Whether requests can be sent.
     #[must_use]
     pub fn can_ask(&self) -> bool {
-        self.link.is_some() && !self.finished && self.unsent.is_empty()
+        self.opened && !self.finished && self.unsent.is_empty()
     }
 
     /// Begins to connect.
@@ -98,6 +101,11 @@ impl Client {
         self.link = Some(link);
         self.finished = false;
         link
+    }
+
+    /// The node has accepted the connection: now there can be requests.
+    pub const fn open(&mut self) {
+        self.opened = true;
     }
 
     /// Sends a request, or as much of it as the connection takes for now.
@@ -123,6 +131,7 @@ impl Client {
     /// Says that no more requests come on this connection.
     pub fn finish(&mut self, world: &mut World) {
         if let Some(link) = self.link
+            && self.opened
             && self.unsent.is_empty()
             && !self.finished
         {
@@ -141,6 +150,7 @@ impl Client {
 
     fn forget(&mut self) -> Vec<Asked> {
         self.link = None;
+        self.opened = false;
         self.asked_bytes = 0;
         self.sent = 0;
         self.unsent.clear();

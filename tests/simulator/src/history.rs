@@ -178,7 +178,8 @@ impl History {
         }
     }
 
-    /// Takes note of an answer, and says whether it was in time.
+    /// Takes note of an answer; false if it comes after the end of its run, which was checked
+    /// without it.
     pub fn answer(&mut self, id: CommandId, answer: Answer, at: Moment) -> bool {
         let in_time = id.run == self.run;
         if in_time {

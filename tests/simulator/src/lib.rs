@@ -6,6 +6,7 @@
 //! Decides when events happen and what the disk keeps. Refuses to know how the core decides.
 #![forbid(unsafe_code)]
 
+pub mod cases;
 pub mod client;
 mod clock;
 pub mod disk;

@@ -57,7 +57,6 @@ impl Load {
     pub fn draw(&mut self, unix_s: u64) -> Request {
         // A quiet request counts its commands up from its own number.
         self.drawn += 16;
-        let flushing = u64::from(self.plan.flushing);
         let kind = self.random.weighted(&[
             (20, Kind::Get),
             (6, Kind::Gets),
@@ -72,7 +71,7 @@ impl Load {
             (6, Kind::Compare),
             (12, Kind::Delete),
             (8, Kind::Count),
-            (flushing, Kind::Flush),
+            (self.plan.flushes, Kind::Flush),
             (self.plan.meta, Kind::Meta),
             (self.plan.meta / 8, Kind::Quiet),
         ]);

@@ -149,8 +149,8 @@ pub struct LoadPlan {
     pub values: [u64; 4],
     /// Whether items expire.
     pub expiring: bool,
-    /// Whether anybody flushes.
-    pub flushing: bool,
+    /// Weight of flushes beside 100 other classic commands.
+    pub flushes: u64,
     /// Weight of meta commands beside 100 classic ones.
     pub meta: u64,
     /// Whether requests may ask for silence (noreply, q).
@@ -176,11 +176,19 @@ impl LoadPlan {
                 [100, 10, 1, 0]
             },
             expiring: random.chance(50),
-            flushing: random.chance(30),
+            flushes: random.pick(&[0, 0, 0, 1, 4]),
             meta: random.pick(&[0, 50, 300]),
             silence: random.chance(60),
             slow_readers: random.chance(20),
         }
+    }
+}
+
+impl LoadPlan {
+    /// About how long it takes if nothing holds it up, in microseconds.
+    fn length_us(&self) -> u64 {
+        const ANSWER_US: u64 = 100;
+        (self.requests * (self.pause_us_max / 2 + ANSWER_US) / u64::from(self.clients)).max(1_000)
     }
 }
 
@@ -189,6 +197,8 @@ impl LoadPlan {
 pub enum Fault {
     /// A client breaks its connection.
     Reset,
+    /// A client breaks one young connection after the other, with requests under way.
+    Flapping,
     /// A client sends no more, and reads what it is still owed.
     HalfClose,
     /// No worker gets a turn for a while.
@@ -217,8 +227,9 @@ pub enum Fault {
 
 impl Fault {
     /// Each with how often it comes beside the others.
-    const ALL: [(u64, Self); 13] = [
-        (4, Self::Reset),
+    const ALL: [(u64, Self); 14] = [
+        (3, Self::Reset),
+        (3, Self::Flapping),
         (2, Self::HalfClose),
         (2, Self::Suspension),
         (3, Self::SlowDisk),
@@ -233,11 +244,17 @@ impl Fault {
         (1, Self::ClockBack),
     ];
 
+    /// Every kind of fault.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().map(|(_, fault)| fault)
+    }
+
     /// Its name, as reports have it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Reset => "connections reset",
+            Self::Flapping => "connections flapping",
             Self::HalfClose => "connections half closed",
             Self::Suspension => "suspensions",
             Self::SlowDisk => "slow disks",
@@ -251,6 +268,12 @@ impl Fault {
             Self::ClockForward => "clocks set forward",
             Self::ClockBack => "clocks set back",
         }
+    }
+
+    /// Whether it ends the node without being asked to.
+    #[must_use]
+    pub const fn is_crash(self) -> bool {
+        matches!(self, Self::Kill | Self::PowerCut)
     }
 
     /// Whether it needs a disk.
@@ -281,10 +304,14 @@ pub struct Plan {
     pub heavy: bool,
     /// What goes wrong, each with its weight.
     pub faults: Vec<(u64, Fault)>,
-    /// About how long it is from one fault to the next, in milliseconds.
-    pub fault_interval_ms: u64,
+    /// About how long it is from one fault to the next, in microseconds.
+    pub fault_interval_us: u64,
     /// How many faults there are at most.
     pub faults_max: u64,
+    /// In so many of 100 cases a crash soon follows a start.
+    pub relapse_percent: u64,
+    /// In so many of 100 cases a disk that refuses is not healed before a crash.
+    pub fatal_percent: u64,
 }
 
 impl Plan {
@@ -303,8 +330,10 @@ impl Plan {
         Self {
             network: NetworkPlan::draw(random),
             disk: DiskPlan::draw(random),
-            fault_interval_ms: random.pick(&[20, 200, 1_500]),
+            fault_interval_us: load.length_us() / random.pick(&[2, 6, 20]),
             faults_max: random.between(0, 12),
+            relapse_percent: random.pick(&[0, 20, 50]),
+            fatal_percent: random.pick(&[0, 20, 50]),
             node,
             load,
             heavy,
@@ -323,6 +352,12 @@ impl Plan {
     #[must_use]
     pub fn commands_may_fail(&self) -> bool {
         let disk_faults = self.faults.iter().any(|(_, fault)| fault.needs_disk());
-        self.heavy || self.node.disk_bytes.is_some() || disk_faults
+        // Clients that flap and crashes after a start may come with a slow disk.
+        let flaps = self
+            .faults
+            .iter()
+            .any(|(_, fault)| *fault == Fault::Flapping);
+        let slowed = self.node.disk && (flaps || self.relapse_percent > 0);
+        self.heavy || self.node.disk_bytes.is_some() || disk_faults || slowed
     }
 }

@@ -19,7 +19,7 @@ use crate::model::Rules;
 use crate::operation::{Answer, Operation};
 use crate::plan::Plan;
 use crate::random::Random;
-use crate::request::Reading;
+use crate::request::{Reading, Request};
 use crate::rig::START_UNIX_MS;
 use crate::trace::Trace;
 use crate::world::{Incident, LinkId, World};
@@ -35,6 +35,8 @@ const WATCH_TIMER: u32 = FIRST_OTHER_TIMER;
 const FAULT_TIMER: u32 = FIRST_OTHER_TIMER + 1;
 const HEAL_TIMER: u32 = FIRST_OTHER_TIMER + 2;
 const RESTART_TIMER: u32 = FIRST_OTHER_TIMER + 3;
+const CRASH_TIMER: u32 = FIRST_OTHER_TIMER + 4;
+const FLAP_TIMER: u32 = FIRST_OTHER_TIMER + 5;
 /// What a connection has asked for is carried out by then, when it is gone, if ever.
 const ABANDONED_MS: u64 = 8_000;
 /// Longest wait for anything once all faults have ended, in milliseconds.
@@ -224,6 +226,7 @@ impl Run {
         let workers = self.random.between(1, 4) as u16;
         self.world.start(self.plan.node.settings(workers));
         self.watch.start(self.world.now().time, workers);
+        self.plan_relapse();
     }
 
     fn moment(&self) -> Moment {
@@ -249,11 +252,14 @@ impl Run {
             Some(Incident::Timer(HEAL_TIMER)) => self.heal_disk(),
             Some(Incident::Timer(RESTART_TIMER)) if !self.world.is_up() => self.start_node(),
             Some(Incident::Timer(RESTART_TIMER)) => {}
+            Some(Incident::Timer(CRASH_TIMER)) => self.crash_now()?,
+            Some(Incident::Timer(FLAP_TIMER)) => self.flap(),
             Some(Incident::Timer(actor)) => {
                 self.actors[actor as usize].armed = false;
                 self.act(actor as usize)?;
             }
-            Some(Incident::Opened(link) | Incident::Readable(link)) => self.read(link)?,
+            Some(Incident::Opened(link)) => self.opened(link),
+            Some(Incident::Readable(link)) => self.read(link)?,
             Some(Incident::Writable(link)) => self.send(link),
             Some(Incident::Stopped) => self.node_has_stopped()?,
             None => {}
@@ -272,6 +278,16 @@ impl Run {
             self.arm(actor);
         } else if self.watch.client.link() == Some(link) {
             self.watch.client.send(&mut self.world);
+        }
+    }
+
+    fn opened(&mut self, link: LinkId) {
+        if let Some(actor) = self.owner(link) {
+            self.actors[actor].client.open();
+            self.ask_if_flapping(actor);
+            self.arm(actor);
+        } else if self.watch.client.link() == Some(link) {
+            self.watch.client.open();
         }
     }
 
@@ -312,8 +328,12 @@ impl Run {
     }
 
     fn ask(&mut self, number: usize) {
+        let request = self.load.draw(self.moment().unix_ms / 1000);
+        self.ask_for(number, request);
+    }
+
+    fn ask_for(&mut self, number: usize, request: Request) {
         let sent = self.moment();
-        let request = self.load.draw(sent.unix_ms / 1000);
         let client = &mut self.actors[number].client;
         let connection = client.link().expect("it can ask").0;
         let starts_at = client.asked_bytes();
@@ -354,17 +374,16 @@ impl Run {
     fn take_answers(&mut self, asked: &Asked, reading: Reading) {
         let at = self.moment();
         for (index, answer) in reading.answers.into_iter().enumerate() {
-            let cas = match answer {
+            let shown = match answer {
                 Answer::Item { cas, .. } | Answer::Stored(cas) => cas,
                 _ => None,
             };
-            let in_time = self.history.answer(asked.commands[index], answer, at);
-            if let Some(cas) = cas {
+            // A cas unique that the checker does not know of must not be compared with.
+            if self.history.answer(asked.commands[index], answer, at)
+                && let Some(cas) = shown
+            {
                 self.version_max = self.version_max.max(cas);
-                // Nobody may use what the history doesn't know.
-                if in_time {
-                    self.load.see(asked.request.commands[index].0, cas);
-                }
+                self.load.see(asked.request.commands[index].0, cas);
             }
         }
     }

@@ -6,20 +6,27 @@
 use zufar_core::disk::DiskError;
 use zufar_core::time::Time;
 
-use super::{FAULT_TIMER, HEAL_TIMER, RESTART_TIMER, Run};
+use super::{Actor, CRASH_TIMER, FAULT_TIMER, FLAP_TIMER, HEAL_TIMER, RESTART_TIMER, Run};
 use crate::history::End;
 use crate::model::Rules;
 use crate::plan::Fault;
 use crate::random::Random;
+use crate::request::Request;
 use crate::world::{Crash, LinkId};
 
 /// How far behind its clock a node may start again: it keeps a note of the time on disk that it
 /// renews this often, in milliseconds.
 const CLOCK_NOTE_MS: u64 = 60_000;
 
+/// The first such note is on disk by then; until it is, a node that starts again knows nothing.
+const FIRST_NOTE_MS: u64 = 10_000;
+
 pub(super) struct Chaos {
     random: Random,
     made: u64,
+    /// Connections that are still to be broken by the client that flaps.
+    flaps: u64,
+    flapping: usize,
     /// The node has been told to stop.
     pub(super) stopping: bool,
     /// When faults ended for good.
@@ -31,6 +38,8 @@ impl Chaos {
         Self {
             random,
             made: 0,
+            flaps: 0,
+            flapping: 0,
             stopping: false,
             ended_at: None,
         }
@@ -43,7 +52,7 @@ impl Chaos {
 
 impl Run {
     pub(super) fn plan_fault(&mut self) {
-        let middle_us = self.plan.fault_interval_ms * 1000;
+        let middle_us = self.plan.fault_interval_us;
         let pause_us = self.chaos.random.between(middle_us / 2, middle_us * 2);
         self.world.set_timer(FAULT_TIMER, pause_us);
     }
@@ -68,9 +77,16 @@ impl Run {
         match fault {
             Fault::Reset => {
                 let number = random.below(self.actors.len() as u64) as usize;
-                let asked = self.actors[number].client.reset(&mut self.world);
-                self.abandon(&asked);
-                self.arm(number);
+                self.reset(number);
+            }
+            Fault::Flapping => {
+                self.chaos.flapping = random.below(self.actors.len() as u64) as usize;
+                self.chaos.flaps = random.between(2, 10);
+                if self.plan.node.disk && random.chance(50) {
+                    let milliseconds = random.between(10, 1_000);
+                    self.world.slow_disk(milliseconds);
+                }
+                self.flap();
             }
             Fault::HalfClose => {
                 let number = random.below(self.actors.len() as u64) as usize;
@@ -89,10 +105,12 @@ impl Run {
                 if random.chance(30) {
                     self.world.disk.fail_sync(DiskError::Full);
                 }
+                self.flush_in_trouble();
                 self.heal_later();
             }
             Fault::FailingWrites => {
                 self.world.disk.fail_writes(Some(DiskError::Failed));
+                self.flush_in_trouble();
                 self.heal_later();
             }
             Fault::FailingSync => self.world.disk.fail_sync(DiskError::Failed),
@@ -118,8 +136,90 @@ impl Run {
         Ok(())
     }
 
+    fn reset(&mut self, number: usize) {
+        let asked = self.actors[number].client.reset(&mut self.world);
+        self.abandon(&asked);
+        self.arm(number);
+    }
+
+    /// The client that flaps breaks its connection, and asks over the next one at once: so the
+    /// node may have requests of the one under way when it has some of the other.
+    pub(super) fn flap(&mut self) {
+        let number = self.chaos.flapping;
+        if self.chaos.flaps == 0 || self.chaos.is_over() {
+            return;
+        }
+        self.chaos.flaps -= 1;
+        self.reset(number);
+        if self.requests_left > 0 {
+            self.actors[number].client.connect(&mut self.world);
+        }
+        let pause_us = self.chaos.random.between(50, 5_000);
+        self.world.set_timer(FLAP_TIMER, pause_us);
+    }
+
+    pub(super) fn ask_if_flapping(&mut self, number: usize) {
+        if self.chaos.flaps == 0 || number != self.chaos.flapping {
+            return;
+        }
+        for _ in 0..self.chaos.random.between(1, 4) {
+            if self.requests_left > 0 && self.actors[number].client.can_ask() {
+                self.requests_left -= 1;
+                self.ask(number);
+            }
+        }
+    }
+
+    /// A node that has just started may crash before it has caught up with its disk.
+    pub(super) fn plan_relapse(&mut self) {
+        let random = &mut self.chaos.random;
+        if random.chance(self.plan.relapse_percent) {
+            let longest_us = random.pick(&[1_000, 20_000, 300_000]);
+            let pause_us = random.between(1, longest_us);
+            let slow = random.chance(50);
+            self.world.set_timer(CRASH_TIMER, pause_us);
+            if slow {
+                self.world.slow_disk(pause_us / 1000 + 1);
+            }
+        }
+    }
+
+    /// A crash was planned for now; which one, is still to be seen.
+    pub(super) fn crash_now(&mut self) -> Result<(), String> {
+        let crashes: Vec<(u64, Fault)> = self
+            .plan
+            .faults
+            .iter()
+            .copied()
+            .filter(|(_, fault)| fault.is_crash())
+            .collect();
+        let may = self.world.is_up() && !self.chaos.stopping && !self.chaos.is_over();
+        if crashes.is_empty() || !may {
+            return Ok(());
+        }
+        let fault = self.chaos.random.weighted(&crashes);
+        self.world.count(fault.name());
+        self.make(fault)
+    }
+
+    /// Somebody flushes just when the disk refuses: then that may be all that it is owed.
+    fn flush_in_trouble(&mut self) {
+        if self.plan.load.flushes == 0 || self.chaos.random.chance(50) {
+            return;
+        }
+        let can_ask = |actor: &Actor| actor.client.can_ask();
+        if let Some(number) = self.actors.iter().position(can_ask) {
+            self.ask_for(number, Request::flush(self.plan.load.keys));
+        }
+    }
+
     fn heal_later(&mut self) {
-        let pause_us = self.chaos.random.between(50_000, 4_000_000);
+        let random = &mut self.chaos.random;
+        let pause_us = random.between(50_000, 4_000_000);
+        if random.chance(self.plan.fatal_percent) {
+            let crash_us = random.between(1_000, pause_us);
+            self.world.set_timer(CRASH_TIMER, crash_us);
+        }
         self.world.set_timer(HEAL_TIMER, pause_us);
     }
 
@@ -177,7 +277,11 @@ impl Run {
             End::Crash(safe) => now.time.millis_since(safe),
             End::GoesOn | End::Clean => 0,
         };
-        let noted_ms = now.unix_ms.saturating_sub(unsafe_ms + CLOCK_NOTE_MS);
+        let mut noted_ms = now.unix_ms.saturating_sub(unsafe_ms + CLOCK_NOTE_MS);
+        let is_young = now.time < Time::from_millis(FIRST_NOTE_MS);
+        if is_young && self.world.disk.recovery().reached_unix_ms == 0 {
+            noted_ms = 0;
+        }
         let rules = if self.plan.node.disk {
             Rules {
                 version_above: self.version_max,

@@ -147,7 +147,11 @@ impl Run {
                 Some(Incident::Writable(of)) if Some(of) == link => {
                     self.watch.client.send(&mut self.world);
                 }
-                Some(Incident::Opened(of) | Incident::Readable(of)) if Some(of) == link => {
+                Some(Incident::Opened(of)) if Some(of) == link => {
+                    self.watch.client.open();
+                    return Ok(());
+                }
+                Some(Incident::Readable(of)) if Some(of) == link => {
                     return Ok(());
                 }
                 _ => {}
@@ -165,7 +169,7 @@ impl Run {
     }
 
     fn demand_rest(&self, since: Time) -> Result<(), String> {
-        if self.world.now().time.millis_since(since) > PATIENCE_MS {
+        if self.world.is_over() || self.world.now().time.millis_since(since) > PATIENCE_MS {
             return Err("the node does not come to rest".to_owned());
         }
         Ok(())
