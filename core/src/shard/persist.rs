@@ -413,7 +413,10 @@ impl Persist {
                     bytes: 0,
                 });
             }
-            for note in batch.notes {
+            for mut note in batch.notes {
+                // Entries whose items a flush has taken are in no list any more: until the
+                // flush is safe, the disk lags by their age.
+                note.since = note.since.map(|since| since.min(batch.since));
                 match self.notes.iter_mut().find(|newer| newer.name == note.name) {
                     Some(newer) => newer.since = earlier(newer.since, note.since),
                     None => self.notes.push(note),

@@ -10,12 +10,14 @@ mod parsing;
 mod peer_frames;
 mod requests;
 mod sessions;
+mod sessions_and_faults;
 mod simulating;
 mod splitting;
 
 pub use disk_records::disk_records;
 pub use parsing::parsing;
 pub use peer_frames::peer_frames;
+pub use sessions_and_faults::sessions_and_faults;
 pub use simulating::simulating;
 pub use splitting::splitting;
 
@@ -28,5 +30,6 @@ pub const TARGETS: &[Target] = &[
     ("splitting", splitting),
     ("disk_records", disk_records),
     ("peer_frames", peer_frames),
+    ("sessions_and_faults", sessions_and_faults),
     ("simulating", simulating),
 ];
