@@ -36,6 +36,8 @@ const SWEEP_INTERVAL_MS: u64 = 100;
 const SWEEP_SEGMENTS_MIN: usize = 8;
 /// Longest delay of an acknowledgement while the disk lags, in milliseconds.
 const HOLD_MS_MAX: u64 = 200;
+/// How long a process that has not run waits for what has happened meanwhile, in milliseconds.
+const PATIENCE_MS: u64 = 100;
 /// Longest wait for a flush where there is no disk to wait for, in milliseconds: the other workers
 /// have long answered.
 const FLUSH_MS_MAX: u64 = 60_000;
@@ -97,6 +99,10 @@ pub(crate) struct Shard {
     pub(crate) figures: Figures,
     /// Items up to this version are gone.
     flushed: u64,
+    /// When deadlines were last looked at.
+    ran_at: Time,
+    /// No write is refused for waiting too long before this.
+    patient_until: Time,
     /// Flushes that have asked for the last version and have not come yet.
     flushes_to_come: u32,
     waits: Waits,
@@ -137,6 +143,8 @@ impl Shard {
             started_at_version: recovery.version_ceiling,
             figures: Figures::default(),
             flushed: recovery.flushed,
+            ran_at: Time::ZERO,
+            patient_until: Time::ZERO,
             flushes_to_come: 0,
             waits: Waits::new(settings.limits.loads_max),
             held: VecDeque::new(),
@@ -318,7 +326,7 @@ impl Shard {
             deadline = deadline.min(at);
         }
         if let Some(at) = self.waits.next_deadline() {
-            deadline = deadline.min(at);
+            deadline = deadline.min(at.max(self.patient_until));
         }
         if let Some(held) = self.held.front() {
             deadline = deadline.min(held.until);
@@ -383,7 +391,17 @@ impl Shard {
     }
 
     /// Refuses writes that have waited too long for the disk.
+    ///
+    /// A process that has not run for a while (there is always a sweep to do) has not waited:
+    /// what the disk has answered meanwhile may still be on its way.
     fn give_up_stalled(&mut self, now: Now, sink: &mut impl Sink) {
+        if now.time.millis_since(self.ran_at) >= 2 * SWEEP_INTERVAL_MS {
+            self.patient_until = now.time.plus_millis(PATIENCE_MS);
+        }
+        self.ran_at = now.time;
+        if now.time < self.patient_until {
+            return;
+        }
         while let Some(slot) = self.waits.next_overdue(now.time) {
             let Some(pending) = self.waits.pop(slot) else {
                 self.waits.end(slot);
