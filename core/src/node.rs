@@ -188,16 +188,6 @@ impl Node {
         core::mem::take(&mut self.view_changed).then(|| Arc::clone(&self.view))
     }
 
-    /// The last view.
-    pub(crate) fn view(&self) -> &ClusterView {
-        &self.view
-    }
-
-    /// What is known of all nodes, for the status.
-    pub(crate) const fn membership(&self) -> &Membership {
-        &self.membership
-    }
-
     /// When [`handle_deadline`](Self::handle_deadline) has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         let deadlines = [
@@ -293,6 +283,7 @@ impl Node {
     }
 
     /// A link to a node could not be opened, for nobody listens there.
+    #[allow(dead_code, reason = "the worker opens links with the next steps")]
     pub(crate) fn handle_link_refused(&mut self, now: Now, node: NodeId, out: &mut NodeOut<'_>) {
         let evidence = Evidence::Refused;
         self.tell(now, Input::Evidence { node, evidence }, out);

@@ -135,12 +135,6 @@ impl<P> Peering<P> {
         self.connections.get_mut(&conn).map(|it| &mut it.partner)
     }
 
-    /// All of them, by their ids.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &P)> {
-        let connections = self.connections.iter();
-        connections.map(|(conn, it)| (*conn, &it.partner))
-    }
-
     /// Both ends have said hello: from now on it may be silent for as long as it likes.
     pub(crate) fn settle(&mut self, conn: ConnId) {
         if let Some(it) = self.connections.get_mut(&conn) {
@@ -214,6 +208,7 @@ impl<P> Peering<P> {
     }
 
     /// The large values that the connection brings.
+    #[allow(dead_code, reason = "the worker opens links with the next steps")]
     pub(crate) fn incoming(&mut self, conn: ConnId) -> Option<&mut Incoming> {
         self.connections.get_mut(&conn).map(|it| &mut it.incoming)
     }
@@ -223,11 +218,6 @@ impl<P> Peering<P> {
         if let Some(it) = self.connections.get_mut(&conn) {
             it.finishing = true;
         }
-    }
-
-    /// Whether it is about to close.
-    pub(crate) fn is_finishing(&self, conn: ConnId) -> bool {
-        self.connections.get(&conn).is_some_and(|it| it.finishing)
     }
 
     /// Protects what is to leave next, and says what the driver has to be asked for.

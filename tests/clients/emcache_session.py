@@ -1,7 +1,7 @@
 """emcache, on asyncio: a pool of connections, and many gets batched into one.
 
 It raises where others answer False, and takes flags up to 65536 only. Its version() reads two
-words, and Zufar answers three (`VERSION 1.6.45 zufar/0.1.0`): that one command raises."""
+words and fails on a third."""
 
 import asyncio
 
@@ -109,6 +109,7 @@ class Emcache(session.Adapter):
 
     def own(self):
         client, wait, same = self.client, self.wait, session.same
+        same(wait(client.version(self.host)), "1.6.45", "version")
         wait(client.set(b"flagged", b"1", flags=65_535))
         item = wait(client.get(b"flagged", return_flags=True))
         same((item.value, item.flags), (b"1", 65_535), "flags")

@@ -186,9 +186,9 @@ fn render_classic(sink: &mut impl Sink, outcome: &Outcome<'_>) {
     }
 }
 
-/// The answer of version. `version` is Zufar's own.
-pub fn render_version(sink: &mut impl Sink, version: &str) {
-    for part in ["VERSION ", MEMCACHED_VERSION, " zufar/", version, "\r\n"] {
+/// The answer of version. There are clients that fail on anything behind the number (emcache).
+pub fn render_version(sink: &mut impl Sink) {
+    for part in ["VERSION ", MEMCACHED_VERSION, "\r\n"] {
         sink.put(part.as_bytes());
     }
 }

@@ -521,11 +521,7 @@ impl Worker {
     }
 
     /// Answers a status request.
-    pub(super) fn say_status(
-        &mut self,
-        conn: ConnId,
-        gathered: &Gathered,
-    ) {
+    pub(super) fn say_status(&mut self, conn: ConnId, gathered: &Gathered) {
         let frames = self.status_frame(gathered);
         if let Some(out) = self.cluster.peering.out(conn) {
             out.frames().extend_from_slice(&frames);

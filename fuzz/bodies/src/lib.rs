@@ -11,6 +11,7 @@ mod peer_frames;
 mod requests;
 mod secure;
 mod sessions;
+mod sessions_and_faults;
 mod simulating;
 mod splitting;
 
@@ -18,6 +19,7 @@ pub use disk_records::disk_records;
 pub use parsing::parsing;
 pub use peer_frames::peer_frames;
 pub use secure::secure;
+pub use sessions_and_faults::sessions_and_faults;
 pub use simulating::simulating;
 pub use splitting::splitting;
 
@@ -30,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     ("splitting", splitting),
     ("disk_records", disk_records),
     ("peer_frames", peer_frames),
+    ("sessions_and_faults", sessions_and_faults),
     ("simulating", simulating),
     ("secure", secure),
 ];

@@ -178,13 +178,16 @@ impl History {
         }
     }
 
-    /// Takes note of an answer.
-    pub fn answer(&mut self, id: CommandId, answer: Answer, at: Moment) {
-        if id.run == self.run {
+    /// Takes note of an answer; false if it comes after the end of its run, which was checked
+    /// without it.
+    pub fn answer(&mut self, id: CommandId, answer: Answer, at: Moment) -> bool {
+        let in_time = id.run == self.run;
+        if in_time {
             let command = &mut self.commands[id.index];
             command.answer = answer;
             command.answered = Some(at);
         }
+        in_time
     }
 
     /// Takes note that a command will not be answered; by `time` it has taken effect, or never will.

@@ -352,6 +352,12 @@ impl Plan {
     #[must_use]
     pub fn commands_may_fail(&self) -> bool {
         let disk_faults = self.faults.iter().any(|(_, fault)| fault.needs_disk());
-        self.heavy || self.node.disk_bytes.is_some() || disk_faults
+        // Clients that flap and crashes after a start may come with a slow disk.
+        let flaps = self
+            .faults
+            .iter()
+            .any(|(_, fault)| *fault == Fault::Flapping);
+        let slowed = self.node.disk && (flaps || self.relapse_percent > 0);
+        self.heavy || self.node.disk_bytes.is_some() || disk_faults || slowed
     }
 }

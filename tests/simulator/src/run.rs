@@ -41,6 +41,8 @@ const FLAP_TIMER: u32 = FIRST_OTHER_TIMER + 5;
 const ABANDONED_MS: u64 = 8_000;
 /// Longest wait for anything once all faults have ended, in milliseconds.
 const PATIENCE_MS: u64 = 60_000;
+/// Requests of a run that bytes decide, at most.
+const SCRIPTED_REQUESTS_MAX: u64 = 80;
 /// Things that happen in one run, at most.
 const EVENTS_MAX: u64 = 20_000_000;
 
@@ -84,8 +86,23 @@ impl Report {
 
 /// Runs what `random` draws, and prints each event if `told`.
 #[must_use]
-pub fn run(random: Random, told: bool) -> Report {
-    let mut run = Run::new(random, told);
+pub fn run(mut random: Random, told: bool) -> Report {
+    let plan = Plan::draw(&mut random);
+    carry_out(plan, random, told)
+}
+
+/// Runs what bytes say, as far as they go, and prints each event if `told`. It is a short run:
+/// all of it is to be in the bytes.
+#[must_use]
+pub fn run_script(script: &[u8], told: bool) -> Report {
+    let mut random = Random::from_script(script);
+    let mut plan = Plan::draw(&mut random);
+    plan.load.requests = plan.load.requests.min(SCRIPTED_REQUESTS_MAX);
+    carry_out(plan, random, told)
+}
+
+fn carry_out(plan: Plan, random: Random, told: bool) -> Report {
+    let mut run = Run::new(plan, random, told);
     let violation = run.all().err();
     Report {
         hash: run.world.trace.hash(),
@@ -122,8 +139,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(mut random: Random, told: bool) -> Self {
-        let plan = Plan::draw(&mut random);
+    fn new(plan: Plan, mut random: Random, told: bool) -> Self {
         let world = World::new(
             random.fork(),
             plan.network.clone(),
@@ -152,11 +168,11 @@ impl Run {
             clock_ms_max: 0,
         };
         Self {
-            load: Load::new(plan.load.clone(), random.fork()),
+            load: Load::new(plan.load.clone(), random.deal()),
             actors,
             history: History::new(plan.load.keys, rules),
             watch: Watch::default(),
-            chaos: Chaos::new(random.fork()),
+            chaos: Chaos::new(random.deal()),
             requests_left: plan.load.requests,
             version_max: 0,
             clock_ms_max: 0,
@@ -358,11 +374,17 @@ impl Run {
     fn take_answers(&mut self, asked: &Asked, reading: Reading) {
         let at = self.moment();
         for (index, answer) in reading.answers.into_iter().enumerate() {
-            if let Answer::Item { cas: Some(cas), .. } | Answer::Stored(Some(cas)) = answer {
+            let shown = match answer {
+                Answer::Item { cas, .. } | Answer::Stored(cas) => cas,
+                _ => None,
+            };
+            // A cas unique that the checker does not know of must not be compared with.
+            if self.history.answer(asked.commands[index], answer, at)
+                && let Some(cas) = shown
+            {
                 self.version_max = self.version_max.max(cas);
                 self.load.see(asked.request.commands[index].0, cas);
             }
-            self.history.answer(asked.commands[index], answer, at);
         }
     }
 

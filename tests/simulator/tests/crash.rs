@@ -212,3 +212,32 @@ fn expired_and_flushed_items_stay_away_after_a_restart() {
         "VALUE late 0 1\r\nl\r\nEND\r\n"
     );
 }
+
+/// What a flush takes from the dirty list is not safe before the flush is.
+#[test]
+fn a_flush_that_can_not_be_written_hides_no_lag() {
+    let disk = Arc::new(ModelDisk::new());
+    let mut rig = Rig::new(settings(1, 16 << 20, true), Arc::clone(&disk));
+    let client = rig.connect(0);
+    assert_eq!(rig.ask(client, "set k0 0 0 3\r\nold\r\n"), "STORED\r\n");
+    rig.advance(2_500);
+    assert_eq!(figure(&mut rig, client, "synced_lag_ms"), 0);
+    disk.fail_writes(Some(DiskError::Full));
+    assert_eq!(rig.ask(client, "set k0 0 0 3\r\nnew\r\n"), "STORED\r\n");
+    let since_ms = rig.now().time.as_millis();
+    rig.advance(200);
+    assert_eq!(rig.ask(client, "flush_all\r\n"), "OK\r\n");
+    for _ in 0..20 {
+        rig.advance(100);
+        let age_ms = rig.now().time.as_millis() - since_ms;
+        for name in ["written_lag_ms", "synced_lag_ms"] {
+            assert_eq!(figure(&mut rig, client, name), age_ms, "{name}");
+        }
+    }
+    disk.cut_power(0);
+    let now = rig.now();
+    let mut rig = Rig::at(settings(1, 16 << 20, true), disk, now);
+    rig.advance(100);
+    let client = rig.connect(0);
+    assert_eq!(value_of(&mut rig, client, 0).as_deref(), Some("old"));
+}

@@ -174,7 +174,7 @@ impl<'a> Comparison<'a> {
         if !memcached.head().starts_with(b"VERSION 1.6.") {
             return differ("memcached's version");
         }
-        if !zufar.head().starts_with(b"VERSION 1.6.45 zufar/") {
+        if zufar.head() != b"VERSION 1.6.45" {
             return differ("Zufar's version");
         }
         Ok(())

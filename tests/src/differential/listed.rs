@@ -37,7 +37,7 @@ macro_rules! listed {
 
 listed! {
     /// The answer to `version`.
-    Version = "Zufar follows 1.6.45 and has its own number behind it",
+    Version = "Zufar follows 1.6.45",
     /// Meta flags `E` and `x`.
     NewerFlag = "E and x came with 1.6.27; 1.6.18 calls them invalid",
     /// `mg` with `C`.

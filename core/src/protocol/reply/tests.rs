@@ -348,12 +348,12 @@ fn me_answers() {
 #[test]
 fn version_and_location() {
     let mut sink = Vec::new();
-    render_version(&mut sink, "0.1.0");
+    render_version(&mut sink);
     write_location(&mut sink, &["2"], 0);
     write_location(&mut sink, &["2", "a-b"], 1234);
     assert_eq!(
         sink,
-        b"VERSION 1.6.45 zufar/0.1.0\r\nnode-2 in 0ms\r\nnode-2,node-a-b in 1234ms\r\n"
+        b"VERSION 1.6.45\r\nnode-2 in 0ms\r\nnode-2,node-a-b in 1234ms\r\n"
     );
 }
 

@@ -1,9 +1,11 @@
 //! `cargo sim`: runs seeds and says what came of them.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use zufar_simulator::run::run_script;
 use zufar_simulator::sweep::{Totals, checked, sweep};
 
 /// Runs the node on virtual time, with clients, faults and checks that a seed decides.
@@ -13,6 +15,9 @@ struct Arguments {
     /// Replay this one seed, and show what it has drawn
     #[arg(long, conflicts_with = "seeds")]
     seed: Option<u64>,
+    /// Replay what the fuzz target `simulating` did with the bytes in this file
+    #[arg(long, conflicts_with_all = ["seed", "seeds"])]
+    input: Option<PathBuf>,
     /// Run so many seeds
     #[arg(long, default_value_t = 1000)]
     seeds: u64,
@@ -22,8 +27,8 @@ struct Arguments {
     /// Stop after so many seeds that fail
     #[arg(long, default_value_t = 3)]
     failures: u64,
-    /// With --seed: print every event
-    #[arg(long, requires = "seed")]
+    /// With --seed or --input: print every event
+    #[arg(long)]
     trace: bool,
     /// Run each seed once, without seeing whether a second run is the same
     #[arg(long)]
@@ -45,6 +50,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         };
         zufar_core::planted::plant(Some(*bug));
+    }
+    if let Some(input) = &arguments.input {
+        return replay(input, arguments.trace);
     }
     let began = Instant::now();
     let totals = match arguments.seed {
@@ -87,5 +95,26 @@ fn main() -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+#[allow(clippy::print_stdout)] // It is a program.
+fn replay(input: &Path, told: bool) -> ExitCode {
+    let script = match std::fs::read(input) {
+        Ok(script) => script,
+        Err(error) => {
+            println!("{}: {error}", input.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    let report = run_script(&script, told);
+    println!("{:#?}", report.plan);
+    println!("{} events, {} commands", report.events, report.commands);
+    match report.violation {
+        Some(violation) => {
+            println!("{violation}");
+            ExitCode::FAILURE
+        }
+        None => ExitCode::SUCCESS,
     }
 }

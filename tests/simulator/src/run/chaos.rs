@@ -18,6 +18,9 @@ use crate::world::{Crash, LinkId};
 /// renews this often, in milliseconds.
 const CLOCK_NOTE_MS: u64 = 60_000;
 
+/// The first such note is on disk by then; until it is, a node that starts again knows nothing.
+const FIRST_NOTE_MS: u64 = 10_000;
+
 pub(super) struct Chaos {
     random: Random,
     made: u64,
@@ -274,7 +277,11 @@ impl Run {
             End::Crash(safe) => now.time.millis_since(safe),
             End::GoesOn | End::Clean => 0,
         };
-        let noted_ms = now.unix_ms.saturating_sub(unsafe_ms + CLOCK_NOTE_MS);
+        let mut noted_ms = now.unix_ms.saturating_sub(unsafe_ms + CLOCK_NOTE_MS);
+        let is_young = now.time < Time::from_millis(FIRST_NOTE_MS);
+        if is_young && self.world.disk.recovery().reached_unix_ms == 0 {
+            noted_ms = 0;
+        }
         let rules = if self.plan.node.disk {
             Rules {
                 version_above: self.version_max,

@@ -30,6 +30,8 @@ impl Run {
         if self.plan.node.disk && self.random.chance(50) {
             self.wait_for_disk_unless_full()?;
             self.crash(Crash::Power)?;
+            // The next node may be there before anybody hears of the end of this one.
+            self.watch.client.reset(&mut self.world);
             while !self.world.is_up() {
                 let incident = self.world.step();
                 self.react(incident)?;
