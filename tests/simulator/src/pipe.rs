@@ -10,8 +10,19 @@ use zufar_core::time::Time;
 /// Something on its way.
 #[derive(Debug)]
 enum Segment {
+    /// The connection is there.
+    Start,
     Bytes(Vec<u8>),
     End,
+}
+
+impl Segment {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Start | Self::End => 0,
+        }
+    }
 }
 
 /// One direction of a connection.
@@ -23,6 +34,9 @@ pub(crate) struct Pipe {
     capacity: usize,
     /// Nothing overtakes what was sent before.
     last_arrival: Time,
+    /// Bytes that have been read, of which the writer does not know yet.
+    unacknowledged_bytes: usize,
+    started: bool,
     ended: bool,
 }
 
@@ -34,14 +48,21 @@ impl Pipe {
             arrived: VecDeque::new(),
             capacity,
             last_arrival: Time::ZERO,
+            unacknowledged_bytes: 0,
+            started: false,
             ended: false,
         }
     }
 
     /// Bytes that a writer could put in now.
     pub(crate) fn room(&self) -> usize {
-        self.capacity
-            .saturating_sub(self.in_flight_bytes + self.arrived.len())
+        let taken = self.in_flight_bytes + self.arrived.len() + self.unacknowledged_bytes;
+        self.capacity.saturating_sub(taken)
+    }
+
+    /// Says that the connection is there, at the time returned.
+    pub(crate) fn start(&mut self, arrival: Time) -> Time {
+        self.put(Segment::Start, arrival)
     }
 
     /// Sends `bytes`, which fit; they arrive at the time returned.
@@ -57,6 +78,12 @@ impl Pipe {
 
     fn put(&mut self, segment: Segment, arrival: Time) -> Time {
         self.in_flight.push_back(segment);
+        self.delay(arrival)
+    }
+
+    /// Something on its way is held up until `arrival`, and all that follows it: until the time
+    /// returned.
+    pub(crate) fn delay(&mut self, arrival: Time) -> Time {
         self.last_arrival = self.last_arrival.max(arrival);
         self.last_arrival
     }
@@ -68,6 +95,7 @@ impl Pipe {
                 self.in_flight_bytes -= bytes.len();
                 self.arrived.extend(bytes);
             }
+            Some(Segment::Start) => self.started = true,
             Some(Segment::End) => self.ended = true,
             None => {}
         }
@@ -76,11 +104,7 @@ impl Pipe {
     /// What is on its way will never arrive, but for its first `kept` segments.
     pub(crate) fn truncate(&mut self, kept: usize) {
         self.in_flight.truncate(kept);
-        let bytes = |segment: &Segment| match segment {
-            Segment::Bytes(bytes) => bytes.len(),
-            Segment::End => 0,
-        };
-        self.in_flight_bytes = self.in_flight.iter().map(bytes).sum();
+        self.in_flight_bytes = self.in_flight.iter().map(Segment::bytes).sum();
     }
 
     /// Segments on their way.
@@ -96,6 +120,21 @@ impl Pipe {
         let read = [&first[..cut], &second[..bytes - cut]].concat();
         self.arrived.drain(..bytes);
         read
+    }
+
+    /// The writer does not learn that `bytes` have been read.
+    pub(crate) fn leave_unacknowledged(&mut self, bytes: usize) {
+        self.unacknowledged_bytes += bytes;
+    }
+
+    /// The writer learns of all that has been read. Says whether there was anything to learn.
+    pub(crate) const fn acknowledge(&mut self) -> bool {
+        std::mem::replace(&mut self.unacknowledged_bytes, 0) > 0
+    }
+
+    /// Whether the connection is there.
+    pub(crate) fn is_started(&self) -> bool {
+        self.started
     }
 
     /// Whether a read would give bytes or the end.

@@ -50,6 +50,70 @@ impl NetworkPlan {
     }
 }
 
+/// What befalls hosts among each other, and whoever looks names up. What is cut, and which ways
+/// lose how much, is the world's to be told.
+#[derive(Clone, Debug)]
+pub struct PeerPlan {
+    /// So many of 100 datagrams are lost, on any way.
+    pub lost_percent: u64,
+    /// So many of 100 datagrams come twice.
+    pub doubled_percent: u64,
+    /// So many of 100 datagrams come late.
+    pub late_percent: u64,
+    /// How late at most, in microseconds.
+    pub late_us_max: u64,
+    /// A host breaks a connection over which nothing gets through after this at the earliest, in
+    /// milliseconds.
+    pub break_ms_min: u64,
+    /// And after this at the latest.
+    pub break_ms_max: u64,
+    /// How long it takes to look a name up, in microseconds.
+    pub resolve_us_max: u64,
+    /// So many of 100 names are not found although they are there.
+    pub resolve_failed_percent: u64,
+}
+
+impl Default for PeerPlan {
+    /// Nothing befalls anybody.
+    fn default() -> Self {
+        Self {
+            lost_percent: 0,
+            doubled_percent: 0,
+            late_percent: 0,
+            late_us_max: 1_000,
+            break_ms_min: 10_000,
+            break_ms_max: 120_000,
+            resolve_us_max: 1_000,
+            resolve_failed_percent: 0,
+        }
+    }
+}
+
+impl PeerPlan {
+    /// Each trouble in some runs, and in others not.
+    pub fn draw(random: &mut Random) -> Self {
+        let break_ms_min = random.pick(&[200, 3_000, 30_000]);
+        Self {
+            lost_percent: random.pick(&[0, 0, 1, 10]),
+            doubled_percent: random.pick(&[0, 0, 1, 10]),
+            late_percent: random.pick(&[0, 0, 1, 10]),
+            late_us_max: random.pick(&[2_000, 200_000, 2_000_000]),
+            break_ms_min,
+            break_ms_max: break_ms_min * random.pick(&[1, 4]),
+            resolve_us_max: random.pick(&[100, 10_000, 1_000_000]),
+            resolve_failed_percent: random.pick(&[0, 0, 10]),
+        }
+    }
+
+    /// Ends what befalls anybody to their harm.
+    pub(crate) const fn quiet(&mut self) {
+        self.lost_percent = 0;
+        self.doubled_percent = 0;
+        self.late_percent = 0;
+        self.resolve_failed_percent = 0;
+    }
+}
+
 /// How fast the disk is.
 #[derive(Clone, Debug)]
 pub struct DiskPlan {

@@ -148,7 +148,7 @@ impl Run {
             Trace::new(told),
         );
         if let Some(bytes) = plan.node.disk_bytes {
-            world.disk.set_capacity(bytes);
+            world.disk().set_capacity(bytes);
         }
         let slow = |random: &mut Random| {
             let slow = plan.load.slow_readers && random.chance(50);
@@ -261,7 +261,7 @@ impl Run {
             Some(Incident::Opened(link)) => self.opened(link),
             Some(Incident::Readable(link)) => self.read(link)?,
             Some(Incident::Writable(link)) => self.send(link),
-            Some(Incident::Stopped) => self.node_has_stopped()?,
+            Some(Incident::Stopped(_)) => self.node_has_stopped()?,
             None => {}
         }
         Ok(())

@@ -34,16 +34,17 @@ impl Trace {
         self.events
     }
 
-    /// Takes note of one event: when, what, and two numbers that tell it from others.
-    pub fn note(&mut self, at: Time, what: &str, one: u64, other: u64) {
+    /// Takes note of one event: when, on which host, what, and two numbers below 2^32 that tell
+    /// it from others.
+    pub fn note(&mut self, at: Time, host: u16, what: &str, one: u64, other: u64) {
         self.events += 1;
         self.mix(at.as_nanos());
         self.bytes(what.as_bytes());
-        self.mix(one);
+        self.mix(one | u64::from(host) << 32);
         self.mix(other);
         if self.told {
             tell(&format!(
-                "{:>12} {what} {one} {other}",
+                "{:>12} host {host} {what} {one} {other}",
                 at.as_nanos() / 1000
             ));
         }

@@ -1,29 +1,44 @@
-//! Virtual time: what is due next, the connections between clients and the node, and chance.
+//! Virtual time: what is due next, on several hosts and between them, and chance.
 //!
 //! Decides when things happen and what a network, a scheduler and a disk may do to them.
-//! Refuses to know what is said over a connection, and what the node's machines decide.
+//! Refuses to know what is said over a connection, and what the machines of a process decide.
+//!
+//! There is one mechanism, whether a world has one host or several: a connection has two ends,
+//! and an end lies on a host or outside, with whoever runs the world.
 
+mod datagrams;
+mod host;
+mod jobs;
 mod links;
-mod node;
+mod names;
+mod outgoing;
+mod paths;
+mod process;
+mod single;
+mod turn;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::sync::Arc;
 
 use zufar_core::disk::{Completion, Lane};
-use zufar_core::notice::Notice;
-use zufar_core::settings::Settings;
-use zufar_core::time::{Now, Time};
+use zufar_core::id::Ticket;
+use zufar_core::time::Time;
 
-use crate::ModelDisk;
-use crate::clock::HostClock;
-use crate::plan::{DiskPlan, NetworkPlan};
+use crate::plan::{DiskPlan, NetworkPlan, PeerPlan};
 use crate::random::Random;
 use crate::trace::Trace;
 
-use links::Link;
+use datagrams::{Datagram, Order};
+use host::Host;
+use links::{Link, Side};
+use paths::Paths;
+use process::Process;
+
+pub use crate::clock::DRIFT_PPM_MAX;
+pub use host::{Crash, HostId};
 pub use links::LinkId;
-use node::Node;
+pub use names::Names;
+pub use process::{Launch, Program, Runnable};
 
 /// Something that whoever runs the world has to react to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,34 +51,54 @@ pub enum Incident {
     Writable(LinkId),
     /// A timer of this number has come.
     Timer(u32),
-    /// Every worker has said that it is stopped; the node is gone.
-    Stopped,
+    /// Every worker of this host's process has said that it is stopped; the process is gone.
+    Stopped(HostId),
+}
+
+/// One process, among all that a host ever runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    host: HostId,
+    /// Counts the processes of the host, from 1.
+    number: u32,
 }
 
 /// One thing that will happen.
 enum Happening {
     Open(LinkId),
-    ArriveAtNode(LinkId),
-    ArriveAtClient(LinkId),
-    ResetAtNode(LinkId),
-    RoomAtClient(LinkId),
-    RoomAtNode(LinkId),
+    Refuse(LinkId),
+    StopConnecting(LinkId),
+    Arrive(LinkId, Side),
+    Reset(LinkId, Side),
+    Room(LinkId, Side),
+    Expire {
+        link: LinkId,
+        side: Side,
+        doubt: u64,
+    },
+    Datagram(Box<Datagram>),
+    Resolve {
+        run: Run,
+        worker: u16,
+        ticket: Ticket,
+        name: String,
+    },
     Turn {
-        run: u32,
+        run: Run,
         worker: u16,
     },
     Deadline {
-        run: u32,
+        run: Run,
         worker: u16,
         at: Time,
     },
     Perform {
-        run: u32,
+        run: Run,
         lane: Lane,
         job: u64,
     },
     Answer {
-        run: u32,
+        run: Run,
         worker: u16,
         completion: Box<Completion>,
     },
@@ -97,43 +132,30 @@ impl PartialEq for Due {
 
 impl Eq for Due {}
 
-/// How a node ends that is not asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crash {
-    /// The process is killed: the system keeps what was written.
-    Process,
-    /// The power fails: the device keeps what was synced, and a first part of the rest.
-    Power,
-}
-
-/// A host with one node, its clients' connections, and time.
+/// Hosts, the network between them and to clients outside, and time.
 pub struct World {
     random: Random,
-    clock: HostClock,
+    time: Time,
     due: BinaryHeap<Due>,
     planned: u64,
     network: NetworkPlan,
     disk_plan: DiskPlan,
-    /// The node's disk, which outlives it.
-    pub disk: Arc<ModelDisk>,
-    node: Option<Box<Node>>,
-    run: u32,
+    /// What befalls hosts among each other. It may be changed at any time.
+    pub peers: PeerPlan,
+    hosts: Vec<Host>,
     links: Vec<Link>,
-    next_worker: usize,
-    /// No worker has a turn before this.
-    asleep_until: Time,
-    /// Requests to the disk take longer until then.
-    disk_slow_until: Time,
+    paths: Paths,
+    order: Order,
+    /// What names stand for.
+    pub names: Names,
     /// What has happened.
     pub trace: Trace,
     /// How often each kind of fault was met.
     pub faults: BTreeMap<&'static str, u64>,
-    /// What the node's operator would have read.
-    pub notices: Vec<Notice>,
 }
 
 impl World {
-    /// A host without a node, whose system clock shows `unix_ms`.
+    /// A world of one host without a process, whose system clock shows `unix_ms`.
     #[must_use]
     pub fn new(
         random: Random,
@@ -142,36 +164,30 @@ impl World {
         unix_ms: u64,
         trace: Trace,
     ) -> Self {
-        Self {
+        let mut world = Self {
             random,
-            clock: HostClock::new(unix_ms),
+            time: Time::ZERO,
             due: BinaryHeap::new(),
             planned: 0,
             network,
             disk_plan,
-            disk: Arc::new(ModelDisk::new()),
-            node: None,
-            run: 0,
+            peers: PeerPlan::default(),
+            hosts: Vec::new(),
             links: Vec::new(),
-            next_worker: 0,
-            asleep_until: Time::ZERO,
-            disk_slow_until: Time::ZERO,
+            paths: Paths::default(),
+            order: Order::default(),
+            names: Names::new(),
             trace,
             faults: BTreeMap::new(),
-            notices: Vec::new(),
-        }
+        };
+        world.add_host(Time::ZERO, unix_ms);
+        world
     }
 
-    /// The time, as the node's process would sample it.
+    /// The time of the world itself, which no process sees.
     #[must_use]
-    pub fn now(&self) -> Now {
-        self.clock.now()
-    }
-
-    /// Whether the node runs.
-    #[must_use]
-    pub const fn is_up(&self) -> bool {
-        self.node.is_some()
+    pub const fn time(&self) -> Time {
+        self.time
     }
 
     /// Counts a fault of this kind.
@@ -184,82 +200,14 @@ impl World {
         self.plan(microseconds, Happening::Timer(number));
     }
 
-    /// Starts a node from what the disk has.
-    ///
-    /// # Panics
-    /// If one runs.
-    pub fn start(&mut self, settings: Settings) {
-        assert!(self.node.is_none(), "one node at a time");
-        self.run += 1;
-        self.clock.start_process();
-        self.trace
-            .note(self.clock.time(), "start", u64::from(settings.workers), 0);
-        let mut node = Box::new(Node::new(self.run, settings, &self.disk));
-        self.next_worker = 0;
-        for worker in 0..node.workers() {
-            self.wake(&mut node, worker);
-        }
-        self.node = Some(node);
-    }
-
-    /// Tells the node to stop; [`Incident::Stopped`] will say when it has.
-    pub fn stop(&mut self) {
-        self.with_node(|world, node| {
-            for worker in 0..node.workers() {
-                node.tell_stop(worker);
-                world.wake(node, worker);
-            }
-        });
-    }
-
-    /// Ends the node at once.
-    pub fn crash(&mut self, crash: Crash) {
-        let Some(mut node) = self.node.take() else {
-            return;
-        };
-        let time = self.clock.time();
-        self.trace
-            .note(time, "crash", u64::from(crash == Crash::Power), 0);
-        // What the disk was doing at that moment is done or is not.
-        if self.random.chance(50)
-            && let Some((worker, request)) = node.take_ordered()
-        {
-            let _ = zufar_core::disk::perform(&*self.disk, worker, request);
-        }
-        match crash {
-            Crash::Process => self.disk.crash(),
-            Crash::Power => {
-                let unsynced = self.disk.unsynced() as u64;
-                let kept = self.random.below(unsynced + 1);
-                if kept < unsynced {
-                    self.count("batches lost or torn by a power cut");
-                }
-                self.disk.cut_power(kept as usize);
-            }
-        }
-        self.break_links();
-    }
-
-    /// No worker gets a turn for so long, as when the system has better things to do.
-    pub fn suspend(&mut self, milliseconds: u64) {
-        self.asleep_until = self.clock.time().plus_millis(milliseconds);
-    }
-
-    /// The disk takes its time for so long.
-    pub fn slow_disk(&mut self, milliseconds: u64) {
-        self.disk_slow_until = self.clock.time().plus_millis(milliseconds);
-    }
-
-    /// Faults that last end now.
+    /// Faults that last end now: on every host and every way.
     pub fn calm(&mut self) {
-        self.asleep_until = self.clock.time();
-        self.disk_slow_until = self.clock.time();
+        for host in &mut self.hosts {
+            host.calm(self.time);
+        }
         self.network.quiet();
-    }
-
-    /// Somebody sets the system's clock.
-    pub fn set_clock(&mut self, by_ms: i64) {
-        self.clock.jump(by_ms);
+        self.peers.quiet();
+        self.heal_all();
     }
 
     /// Whether anything is still to happen.
@@ -271,72 +219,103 @@ impl World {
     /// Lets the next thing happen, and says whether anybody has to react.
     pub fn step(&mut self) -> Option<Incident> {
         let due = self.due.pop()?;
-        self.clock.advance_to(due.at);
+        self.time = due.at;
+        for host in &mut self.hosts {
+            host.clock.advance_to(due.at);
+        }
         match due.happening {
             Happening::Timer(number) => Some(Incident::Timer(number)),
             Happening::Open(link) => self.open(link),
-            Happening::ArriveAtClient(link) => self.arrive_at_client(link),
-            Happening::RoomAtClient(link) => self.room_at_client(link),
-            Happening::ArriveAtNode(link) => {
-                self.arrive_at_node(link);
-                None
-            }
-            Happening::ResetAtNode(link) => {
-                self.reset_at_node(link);
-                None
-            }
-            Happening::RoomAtNode(link) => {
-                self.room_at_node(link);
-                None
-            }
+            Happening::Arrive(link, side) => self.arrive(link, side),
+            Happening::Room(link, side) => self.tell_room(link, side),
             Happening::Turn { run, worker } => self.turn_is_due(run, worker),
-            Happening::Deadline { run, worker, at } => {
-                self.deadline_is_due(run, worker, at);
-                None
-            }
-            Happening::Perform { run, lane, job } => {
-                self.perform(run, lane, job);
-                None
-            }
-            Happening::Answer {
-                run,
-                worker,
-                completion,
-            } => {
-                if self.is_run(run) {
-                    self.with_node(|world, node| {
-                        node.tell_disk(worker, *completion);
-                        world.wake(node, worker);
-                    });
-                }
+            other => {
+                self.happen(other);
                 None
             }
         }
     }
 
+    /// Lets something happen to which nobody outside has to react.
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Refuse(link) => self.refuse(link),
+            Happening::StopConnecting(link) => self.stop_connecting(link),
+            Happening::Reset(link, side) => self.arrive_reset(link, side),
+            Happening::Expire { link, side, doubt } => self.expire(link, side, doubt),
+            Happening::Datagram(datagram) => self.arrive_datagram(*datagram),
+            Happening::Resolve {
+                run,
+                worker,
+                ticket,
+                name,
+            } => self.answer_name(run, worker, ticket, &name),
+            Happening::Deadline { run, worker, at } => self.deadline_is_due(run, worker, at),
+            Happening::Perform { run, lane, job } => self.perform(run, lane, job),
+            Happening::Answer {
+                run,
+                worker,
+                completion,
+            } => self.answer(run, worker, *completion),
+            Happening::Timer(_)
+            | Happening::Open(_)
+            | Happening::Arrive(..)
+            | Happening::Room(..)
+            | Happening::Turn { .. } => unreachable!("somebody outside may have to react"),
+        }
+    }
+
     fn plan(&mut self, microseconds: u64, happening: Happening) {
-        let at = Time::from_nanos(self.clock.time().as_nanos() + microseconds * 1000);
+        let at = self.after_us(microseconds);
         self.plan_at(at, happening);
+    }
+
+    const fn after_us(&self, microseconds: u64) -> Time {
+        Time::from_nanos(self.time.as_nanos() + microseconds * 1000)
     }
 
     fn plan_at(&mut self, at: Time, happening: Happening) {
         self.planned += 1;
         self.due.push(Due {
-            at: at.max(self.clock.time()),
+            at: at.max(self.time),
             number: self.planned,
             happening,
         });
     }
 
-    fn is_run(&self, run: u32) -> bool {
-        self.node.is_some() && self.run == run
+    fn note(&mut self, host: HostId, what: &str, one: u64, other: u64) {
+        self.trace.note(self.time, host.0, what, one, other);
     }
 
-    /// The node and the rest of the world side by side.
-    fn with_node<T>(&mut self, act: impl FnOnce(&mut Self, &mut Node) -> T) -> Option<T> {
-        let mut node = self.node.take()?;
-        let result = act(self, &mut node);
-        self.node = Some(node);
+    fn host(&self, host: HostId) -> &Host {
+        &self.hosts[usize::from(host.0)]
+    }
+
+    fn host_mut(&mut self, host: HostId) -> &mut Host {
+        &mut self.hosts[usize::from(host.0)]
+    }
+
+    /// The host's process and the rest of the world side by side.
+    fn with_process<T>(
+        &mut self,
+        host: HostId,
+        act: impl FnOnce(&mut Self, &mut Process) -> T,
+    ) -> Option<T> {
+        let mut process = self.host_mut(host).process.take()?;
+        let result = act(self, &mut process);
+        self.host_mut(host).process = Some(process);
         Some(result)
+    }
+
+    /// The same, if it is still this run's.
+    fn with_run<T>(
+        &mut self,
+        run: Run,
+        act: impl FnOnce(&mut Self, &mut Process) -> T,
+    ) -> Option<T> {
+        if self.host(run.host).run != run.number {
+            return None;
+        }
+        self.with_process(run.host, act)
     }
 }

@@ -101,21 +101,21 @@ impl Run {
                 self.world.slow_disk(milliseconds);
             }
             Fault::FullDisk => {
-                self.world.disk.fail_writes(Some(DiskError::Full));
+                self.world.disk().fail_writes(Some(DiskError::Full));
                 if random.chance(30) {
-                    self.world.disk.fail_sync(DiskError::Full);
+                    self.world.disk().fail_sync(DiskError::Full);
                 }
                 self.flush_in_trouble();
                 self.heal_later();
             }
             Fault::FailingWrites => {
-                self.world.disk.fail_writes(Some(DiskError::Failed));
+                self.world.disk().fail_writes(Some(DiskError::Failed));
                 self.flush_in_trouble();
                 self.heal_later();
             }
-            Fault::FailingSync => self.world.disk.fail_sync(DiskError::Failed),
+            Fault::FailingSync => self.world.disk().fail_sync(DiskError::Failed),
             Fault::FailingReads => {
-                self.world.disk.fail_loads(true);
+                self.world.disk().fail_loads(true);
                 self.heal_later();
             }
             Fault::Kill => self.crash(Crash::Process)?,
@@ -224,8 +224,8 @@ impl Run {
     }
 
     pub(super) fn heal_disk(&mut self) {
-        self.world.disk.fail_writes(None);
-        self.world.disk.fail_loads(false);
+        self.world.disk().fail_writes(None);
+        self.world.disk().fail_loads(false);
     }
 
     /// From now on nothing goes wrong.
@@ -246,7 +246,7 @@ impl Run {
         self.chaos.stopping = false;
         let dirty = self
             .world
-            .notices
+            .notices()
             .iter()
             .any(|notice| notice.event == "stopped-dirty");
         // A node that says so has not written everything.
@@ -255,7 +255,7 @@ impl Run {
         } else {
             End::Clean
         };
-        self.world.notices.clear();
+        self.world.notices().clear();
         self.close_run(end, Crash::Process)
     }
 
