@@ -21,6 +21,7 @@ pub mod message;
 pub mod notice;
 pub mod planted;
 pub mod protocol;
+pub mod replication;
 mod session;
 pub mod settings;
 mod shard;
