@@ -47,6 +47,10 @@
 //!   memory of requests was lost, so its outcome is unknown. And a fill's target that was complete
 //!   in another lineage is asked for its entries first, without its tail: so the copies of both
 //!   sides of a Force are merged by version, and nothing is ever merged without one.
+//! * **An attempt of a request names the term that it is meant for**, and is refused in any other.
+//!   Otherwise one that got stuck on its way to a primary could be carried out by that node years
+//!   later, after a retry elsewhere was answered NOT_STORED. Within one term the primary remembers
+//!   its negative answers itself ([`Replica::note_negative`]).
 //! * **Replicas that do not answer are dropped only when something waits for them.**
 //!
 //! [tail]: Message::Promise

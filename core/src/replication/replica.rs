@@ -112,6 +112,9 @@ pub enum Refused {
     Busy,
     /// Fewer replicas are in sync than writes are allowed with.
     TooFewInSync,
+    /// The attempt was meant for another term than this primary's, which is this one: it may be
+    /// made again for this one.
+    OtherTerm(Term),
 }
 
 /// Whether a value, or a negative result, may be answered.
@@ -205,6 +208,7 @@ pub struct Replica {
     counter: u64,
     learned: Vec<Learned>,
     learn_at: Time,
+    learn_hint_at: Time,
     /// While blank: the recovery that it has promised to take part in.
     recovering: Option<Term>,
     /// The record or the promise has changed since it was last handed out to be kept.
@@ -273,6 +277,7 @@ impl Replica {
             counter: 0,
             learned: Vec::new(),
             learn_at: cx.now,
+            learn_hint_at: cx.now,
             recovering: None,
             unkept: false,
             complete: false,

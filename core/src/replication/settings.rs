@@ -78,7 +78,7 @@ impl Default for Settings {
             grant_ms: 500,
             resend_ms: 100,
             claim_ms: 300,
-            straggler_ms: 50,
+            straggler_ms: 150,
             stagger_ms: 150,
             settle_ms: 500,
             silent_ms: 1000,

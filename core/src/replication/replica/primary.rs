@@ -5,14 +5,13 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use bytes::Bytes;
 
 use super::fill::Fill;
 use super::{Admission, Context, Reading, Refused, Replica, Role};
 use crate::hash::KeyHash;
 use crate::member::NodeId;
 use crate::replication::claim::Plan;
-use crate::replication::entry::{Entry, RequestId};
+use crate::replication::entry::{Entry, Request, RequestId};
 use crate::replication::members::{Member, Members};
 use crate::replication::message::Message;
 use crate::replication::output::{Event, Output};
@@ -46,6 +45,11 @@ pub(super) struct Open {
     pub(super) ceding: Option<(NodeId, Time)>,
     pub(super) upkeep_at: Time,
     pub(super) resend_at: Time,
+    /// Voters that have forgotten, since this node is open.
+    pub(super) blanks: Vec<NodeId>,
+    /// Who was told what is in force since `told_at`: answers must not breed answers.
+    told: Vec<NodeId>,
+    told_at: Time,
 }
 
 fn slot(key: &[u8]) -> usize {
@@ -89,6 +93,9 @@ impl Replica {
             ceding: None,
             upkeep_at: cx.now,
             resend_at: cx.now.plus_millis(self.settings.resend_ms),
+            blanks: Vec::new(),
+            told: Vec::new(),
+            told_at: cx.now,
         };
         self.role = Role::Open(Box::new(open));
         self.lineage = record.lineage;
@@ -156,13 +163,16 @@ impl Replica {
         Refused::NotPrimary(self.primary_hint().map(|term| term.node))
     }
 
-    /// Whether the command of a request is to be executed. `since` is the term counter that the
-    /// request's origin knew when it sent it for the first time.
+    /// Whether the command of a request is to be executed. `term` is the one that this attempt was
+    /// sent for, `since` the counter of the one that the first attempt was sent for.
     #[must_use]
-    pub fn admit(&self, id: RequestId, since: u64) -> Admission {
+    pub fn admit(&self, id: RequestId, since: u64, term: Option<Term>) -> Admission {
         let Role::Open(open) = &self.role else {
             return Admission::Refused(self.not_primary());
         };
+        if term != Some(open.term) {
+            return Admission::Refused(Refused::OtherTerm(open.term));
+        }
         match self.requests.look_up(id) {
             Seen::Done(answer) => {
                 let position = self.tail.position_of(id);
@@ -180,6 +190,12 @@ impl Replica {
             Ok(()) => Admission::Execute,
             Err(refused) => Admission::Refused(refused),
         }
+    }
+
+    /// Takes note of a negative answer that was given to a request, such as NOT_STORED: it stays
+    /// the answer if the request comes again.
+    pub fn note_negative(&mut self, request: &Request) {
+        self.requests.note(request);
     }
 
     /// Replicates what an executed command has left in the store. Returns the proposal's number:
@@ -424,6 +440,17 @@ impl Replica {
         }
     }
 
+    /// A voter has forgotten what it has promised.
+    pub(super) fn note_blank(&mut self, from: NodeId) {
+        let (Role::Open(open), Some(record)) = (&mut self.role, &self.record) else {
+            return;
+        };
+        if record.votes(from.guid) {
+            open.blanks.retain(|node| node.guid != from.guid);
+            open.blanks.push(from);
+        }
+    }
+
     /// A voter or a member has promised someone more, or does not know the record.
     pub(super) fn open_nacked(
         &mut self,
@@ -439,26 +466,33 @@ impl Replica {
         let is_member = open.members.has(from);
         if blank || promised < Some(open.term) {
             let record = record.clone();
-            if record.votes(from.guid) {
+            if record.votes(from.guid) && open.may_tell(from, cx.now, self.settings.resend_ms) {
                 cx.out.send(from.guid, self.chosen(record));
+            }
+            if blank {
+                self.note_blank(from);
             }
         } else if promised > Some(open.term) && (is_target || is_member) {
             // It follows no lower term any more: rise above what it has promised.
             self.begin_claim(Plan::default(), cx);
         }
     }
-
-    /// The answer that a request was given, to whoever asks twice: see [`Self::admit`].
-    #[must_use]
-    pub fn answer_of(&self, id: RequestId) -> Option<Bytes> {
-        match self.requests.look_up(id) {
-            Seen::Done(answer) => Some(answer),
-            Seen::New | Seen::Forgotten => None,
-        }
-    }
 }
 
 impl Open {
+    /// Whether this node may be told what is in force: once in a while.
+    fn may_tell(&mut self, node: NodeId, now: Time, every_ms: u64) -> bool {
+        if now >= self.told_at.plus_millis(every_ms) {
+            self.told.clear();
+            self.told_at = now;
+        }
+        let is_new = !self.told.contains(&node);
+        if is_new {
+            self.told.push(node);
+        }
+        is_new
+    }
+
     fn begin_waiting(&mut self, now: Time) {
         self.waits = true;
         for member in self.members.iter_mut() {

@@ -11,7 +11,7 @@ use crate::replication::claim::Plan;
 use crate::replication::message::Message;
 use crate::replication::output::Event;
 use crate::replication::planted::{self, Bug};
-use crate::replication::record::{NODES_MAX, Record, one_apart};
+use crate::replication::record::{NODES_MAX, Record, majority, one_apart};
 
 impl Replica {
     /// Does what is due and finds out when something will be.
@@ -126,7 +126,8 @@ impl Replica {
         let restarted = record.in_sync.iter().any(|node| {
             Self::run_of(node.guid, cx.view).is_some_and(|run| run.generation > node.generation)
         });
-        !owners.is_empty() && !(right && is_first) || restarted || open.fill.is_some()
+        let blocked = self.is_blocked_by_blanks(record);
+        !owners.is_empty() && !(right && is_first) || restarted || blocked || open.fill.is_some()
     }
 
     /// The next change that this primary makes, if any: one at a time.
@@ -140,6 +141,9 @@ impl Replica {
             });
         }
         let record = self.record.clone()?;
+        if self.is_blocked_by_blanks(&record) {
+            return Some(Plan::default());
+        }
         if let Some(plan) = self.newcomers(&record, cx) {
             return Some(plan);
         }
@@ -148,6 +152,16 @@ impl Replica {
         }
         self.consider_ceding(&record, cx);
         None
+    }
+
+    /// Whether so many voters have forgotten that they can't learn from each other: only a claim
+    /// that becomes a recovery has them vote again.
+    fn is_blocked_by_blanks(&self, record: &Record) -> bool {
+        let Role::Open(open) = &self.role else {
+            return false;
+        };
+        let blank = |guid: Guid| open.blanks.iter().any(|node| node.guid == guid);
+        open.blanks.len() > 1 && !majority(&record.voters, |guid| !blank(guid))
     }
 
     /// Members that can't answer, where it matters: something waits for them, or it is certain.

@@ -36,7 +36,7 @@ impl Replica {
         let recovers = self.blank && listed.contains(&self.me);
         if self.blank && !recovers {
             self.nack(from.guid, cx.out);
-            cx.out.send(from.guid, Message::Learn);
+            self.ask_one_to_learn(from, cx);
             return;
         }
         if self.promised >= Some(term) {
@@ -98,9 +98,7 @@ impl Replica {
             let is_asked = newcomer == Some(self.me) || self.recovering == Some(term);
             if !is_asked || self.promised > Some(term) {
                 self.nack(from.guid, cx.out);
-                if record.votes(self.me.guid) {
-                    cx.out.send(from.guid, Message::Learn);
-                } else if chosen {
+                if chosen && !record.votes(self.me.guid) {
                     self.retire(&record, cx);
                 }
                 return;
@@ -181,7 +179,16 @@ impl Replica {
 
     // Learning.
 
+    /// Somebody believes that this node votes: it may know the record.
+    fn ask_one_to_learn(&mut self, from: NodeId, cx: &mut Context<'_>) {
+        if cx.now >= self.learn_hint_at {
+            self.learn_hint_at = cx.now.plus_millis(self.settings.learn_ms / 4);
+            cx.out.send(from.guid, Message::Learn);
+        }
+    }
+
     pub(super) fn learn(&mut self, from: NodeId, cx: &mut Context<'_>) {
+        self.note_blank(from);
         let learned = Message::Learned {
             blank: self.blank,
             promised: self.promised,

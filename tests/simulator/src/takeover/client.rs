@@ -3,7 +3,7 @@
 //! Decides what is asked, of whom, and how often. Refuses to know what a node does.
 
 use zufar_core::member::{Guid, NodeId};
-use zufar_core::replication::RequestId;
+use zufar_core::replication::{RequestId, Term};
 
 use super::check::{Told, Wish};
 use crate::Random;
@@ -19,14 +19,16 @@ pub(super) struct Ask {
     pub(super) id: RequestId,
     /// The term counter that the client knew when it asked for the first time.
     pub(super) since: u64,
+    /// The term that this attempt is meant for.
+    pub(super) term: Option<Term>,
 }
 
 /// What a node says to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     Told(Told),
-    /// Not here; perhaps there.
-    Refused(Option<Guid>),
+    /// Not here, or not now.
+    Refused,
     /// The outcome is unknown.
     Unknown,
 }
@@ -50,10 +52,8 @@ pub(super) struct Client {
     sequence: u64,
     pub(super) attempt: u64,
     pub(super) current: Option<Current>,
-    /// The node that is thought to be primary of each partition.
-    pub(super) hints: Vec<Option<Guid>>,
-    /// The highest term counter heard of.
-    pub(super) counters: Vec<u64>,
+    /// The highest term of each partition that it has heard of.
+    pub(super) hints: Vec<Option<Term>>,
     values: u64,
 }
 
@@ -73,7 +73,6 @@ impl Client {
             attempt: 0,
             current: None,
             hints: vec![None; usize::from(partitions)],
-            counters: vec![1; usize::from(partitions)],
             values: 0,
         }
     }
@@ -95,7 +94,7 @@ impl Client {
             key,
             wish,
             operation,
-            since: self.counters[usize::from(partition)],
+            since: self.hints[usize::from(partition)].map_or(1, |term| term.counter),
             sequence: self.sequence,
             attempts: 0,
         });
@@ -112,7 +111,7 @@ impl Client {
         self.attempt += 1;
         let hint = self.hints[usize::from(current.partition)];
         let node = match hint {
-            Some(guid) if !self.random.chance(15) => guid,
+            Some(term) if !self.random.chance(15) => term.node.guid,
             _ => self.random.pick(nodes),
         };
         let ask = Ask {
@@ -126,12 +125,8 @@ impl Client {
                 sequence: current.sequence,
             },
             since: current.since,
+            term: hint,
         };
         Some((node, ask))
-    }
-
-    /// Attempts of the present operation so far.
-    pub(super) fn tried(&self) -> u64 {
-        self.current.as_ref().map_or(0, |current| current.attempts)
     }
 }

@@ -289,6 +289,7 @@ impl World {
     }
 
     pub(super) fn tell_wish(&mut self, partition: u16, ms_max: u64) {
+        self.wishes += 1;
         let (owners, voters) = self.wanted[usize::from(partition)].clone();
         for host in 0..self.hosts.len() {
             let ms = self.random.between(0, ms_max);
@@ -300,6 +301,7 @@ impl World {
                     partition,
                     owners,
                     voters,
+                    wish: self.wishes,
                 },
             );
         }

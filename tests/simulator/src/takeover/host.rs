@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use zufar_core::member::{Guid, NodeId};
 use zufar_core::replication::{
-    Admission, Context, Entry, Event, Input, Liveness, Message, Output, Reading, Record, Refused,
-    Replica, Request, Settings, Start, State, Term, View,
+    Admission, Context, Entry, Event, Input, Liveness, Message, Output, Reading, Record, Replica,
+    Request, Settings, Start, State, Term, View,
 };
 use zufar_core::time::Time;
 
@@ -24,6 +24,8 @@ pub(super) struct Belief {
     pub(super) liveness: BTreeMap<Guid, Liveness>,
     pub(super) owners: Vec<Guid>,
     pub(super) voters: Vec<Guid>,
+    /// Counts what was wanted.
+    pub(super) wish: u64,
 }
 
 impl View for Belief {
@@ -75,6 +77,15 @@ pub(super) struct Effects {
     pub(super) replies: Vec<(Ask, Reply)>,
     pub(super) acknowledged: Vec<(Ask, u64)>,
     pub(super) events: Vec<Event>,
+}
+
+impl Effects {
+    fn append(&mut self, other: Self) {
+        self.messages.extend(other.messages);
+        self.replies.extend(other.replies);
+        self.acknowledged.extend(other.acknowledged);
+        self.events.extend(other.events);
+    }
 }
 
 const ANSWER_BYTES: usize = 9;
@@ -132,11 +143,11 @@ impl Part {
             waits: Vec::new(),
             version: 0,
         };
-        let effects = part.drain(out, now);
+        let effects = part.drain(out, now, 0);
         (part, effects)
     }
 
-    pub(super) fn handle(&mut self, now: Time, input: Input) -> Effects {
+    pub(super) fn handle(&mut self, now: Time, unix_ms: u64, input: Input) -> Effects {
         let mut out = Output::default();
         let mut context = Context {
             now,
@@ -145,7 +156,7 @@ impl Part {
             out: &mut out,
         };
         self.replica.handle(input, &mut context);
-        self.drain(out, now)
+        self.drain(out, now, unix_ms)
     }
 
     fn value(&self, key: u8) -> Option<u64> {
@@ -159,7 +170,7 @@ impl Part {
     pub(super) fn ask(&mut self, now: Time, unix_ms: u64, ask: Ask) -> Effects {
         let mut out = Output::default();
         let reply = self.execute(now, unix_ms, &ask, &mut out);
-        let mut effects = self.drain(out, now);
+        let mut effects = self.drain(out, now, unix_ms);
         if let Some(reply) = reply {
             effects.replies.push((ask, reply));
         }
@@ -170,7 +181,7 @@ impl Part {
         let key = key_bytes(ask.key);
         let (after, told) = ask.wish.on(self.value(ask.key));
         if ask.wish != Wish::Get {
-            match self.replica.admit(ask.id, ask.since) {
+            match self.replica.admit(ask.id, ask.since, ask.term) {
                 Admission::Execute => {}
                 Admission::Done { answer, after } => {
                     let told = told_of(&answer);
@@ -182,7 +193,7 @@ impl Part {
                     return None;
                 }
                 Admission::Forgotten => return Some(Reply::Unknown),
-                Admission::Refused(refused) => return Some(refusal(refused)),
+                Admission::Refused(_) => return Some(Reply::Refused),
             }
         }
         if ask.wish == Wish::Get || told == Told::NotDone {
@@ -208,19 +219,30 @@ impl Part {
         None
     }
 
+    /// Answers what changes nothing; a negative answer stays the answer.
+    fn told(&mut self, ask: &Ask, told: Told) -> Reply {
+        if ask.wish != Wish::Get {
+            self.replica.note_negative(&Request {
+                id: ask.id,
+                answer: told_bytes(told),
+            });
+        }
+        Reply::Told(told)
+    }
+
     fn read(&mut self, now: Time, ask: &Ask, told: Told, out: &mut Output) -> Option<Reply> {
         match self.replica.read(now, &key_bytes(ask.key), out) {
-            Reading::Now => return Some(Reply::Told(told)),
+            Reading::Now => return Some(self.told(ask, told)),
             Reading::AfterPosition(position) => {
                 self.waits.push((ask.clone(), Until::Position(position)));
             }
             Reading::AfterConfirmation => self.waits.push((ask.clone(), Until::Confirmed(now))),
-            Reading::Refused(refused) => return Some(refusal(refused)),
+            Reading::Refused(_) => return Some(Reply::Refused),
         }
         None
     }
 
-    fn drain(&mut self, out: Output, now: Time) -> Effects {
+    fn drain(&mut self, out: Output, now: Time, unix_ms: u64) -> Effects {
         let mut effects = Effects::default();
         self.settle(out.acknowledged, out.unknown, &mut effects);
         let mut out_again = Output::default();
@@ -228,16 +250,17 @@ impl Part {
             match event {
                 Event::Closed { .. } => {
                     for (ask, _) in self.waits.drain(..) {
-                        effects.replies.push((ask, Reply::Refused(None)));
+                        effects.replies.push((ask, Reply::Refused));
                     }
                 }
                 Event::Opened { version, .. } => self.version = self.version.max(*version),
                 _ => {}
             }
         }
-        if out.committed.is_some() || out.confirmed.is_some() {
+        let woken = out.committed.is_some() || out.confirmed.is_some();
+        if woken {
             self.wake(
-                now,
+                (now, unix_ms),
                 out.committed,
                 out.confirmed,
                 &mut effects,
@@ -246,7 +269,10 @@ impl Part {
         }
         effects.messages.extend(out.messages);
         effects.events.extend(out.events);
-        effects.messages.append(&mut out_again.messages);
+        if woken {
+            // A command that had waited may have written something.
+            effects.append(self.drain(out_again, now, unix_ms));
+        }
         effects
     }
 
@@ -270,7 +296,7 @@ impl Part {
     /// Answers what has waited for this.
     fn wake(
         &mut self,
-        now: Time,
+        (now, unix_ms): (Time, u64),
         committed: Option<u64>,
         confirmed: Option<Time>,
         effects: &mut Effects,
@@ -290,28 +316,19 @@ impl Part {
                 continue;
             }
             let (_, told) = ask.wish.on(self.value(ask.key));
-            let is_read = ask.wish == Wish::Get || told == Told::NotDone;
-            if !is_read {
-                // The key has changed meanwhile: it is a write now.
-                effects.replies.push((ask, Reply::Refused(None)));
-                continue;
-            }
+            let is_read = ask.wish == Wish::Get
+                || told == Told::NotDone
+                    && self.replica.admit(ask.id, ask.since, ask.term) == Admission::Execute;
             let confirmed = matches!(until, Until::Confirmed(_));
-            if confirmed && self.replica.is_clean(&key_bytes(ask.key)) {
-                effects.replies.push((ask, Reply::Told(told)));
+            if is_read && confirmed && self.replica.is_clean(&key_bytes(ask.key)) {
+                let reply = self.told(&ask, told);
+                effects.replies.push((ask, reply));
                 continue;
             }
-            if let Some(reply) = self.read(now, &ask, told, out) {
+            if let Some(reply) = self.execute(now, unix_ms, &ask, out) {
                 effects.replies.push((ask, reply));
             }
         }
-    }
-}
-
-fn refusal(refused: Refused) -> Reply {
-    match refused {
-        Refused::NotPrimary(hint) => Reply::Refused(hint.map(|node| node.guid)),
-        Refused::Busy | Refused::TooFewInSync => Reply::Refused(None),
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use zufar_core::member::NodeId;
 use zufar_core::replication::{Figures, Record, RequestId, Term};
 
-use super::client::{Ask, Reply};
+use super::client::Ask;
 use super::host::key_bytes;
 use super::world::World;
 
@@ -29,7 +29,6 @@ pub(super) struct Watch {
     pub(super) acknowledged: u64,
     pub(super) known: u64,
     pub(super) unknown: u64,
-    pub(super) figures: Figures,
     counted: BTreeMap<(usize, u64, u16), Figures>,
 }
 
@@ -47,7 +46,6 @@ impl Watch {
             acknowledged: 0,
             known: 0,
             unknown: 0,
-            figures: Figures::default(),
             counted: BTreeMap::new(),
         }
     }
@@ -67,8 +65,6 @@ impl Watch {
             self.violated(format!("{:?} was carried out twice", ask.id));
         }
     }
-
-    pub(super) fn answered(&mut self, _reply: &Reply, _partition: u16) {}
 
     pub(super) fn finished(&mut self, known: bool) {
         if known {

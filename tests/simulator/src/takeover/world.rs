@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use zufar_core::member::{Guid, NodeId};
-use zufar_core::replication::{Event, Input, Liveness, Message, Record, Settings, Start, wire};
+use zufar_core::replication::{
+    Event, Input, Liveness, Message, Record, Settings, Start, Term, wire,
+};
 use zufar_core::time::Time;
 
 use super::check::{Operation, Told};
@@ -51,13 +53,14 @@ pub(super) enum Due {
         partition: u16,
         owners: Vec<Guid>,
         voters: Vec<Guid>,
+        wish: u64,
     },
     /// A record is synced.
     Kept {
         host: usize,
         generation: u64,
         partition: u16,
-        term: zufar_core::replication::Term,
+        term: Term,
     },
     /// A client asks a node.
     Ask { to: usize, ask: Ask },
@@ -65,9 +68,8 @@ pub(super) enum Due {
     Reply {
         client: usize,
         attempt: u64,
-        from: usize,
         reply: Reply,
-        counter: u64,
+        hint: Option<Term>,
     },
     /// A client does what is next.
     Client { client: usize, attempt: u64 },
@@ -99,6 +101,7 @@ pub(super) struct World {
     pub(super) faults: BTreeMap<&'static str, u64>,
     /// What is wanted of each partition.
     pub(super) wanted: Vec<(Vec<Guid>, Vec<Guid>)>,
+    pub(super) wishes: u64,
     /// Faults go on.
     pub(super) faulty: bool,
     /// Clients go on.
@@ -133,6 +136,7 @@ impl World {
             watch: Watch::new(plan.partitions),
             faults: BTreeMap::new(),
             wanted: Vec::new(),
+            wishes: 0,
             faulty: true,
             asking: true,
             plan,
@@ -251,18 +255,18 @@ impl World {
                 partition,
                 owners,
                 voters,
+                wish,
             } => {
-                self.set_wanted(host, partition, owners, voters);
+                self.set_wanted(host, partition, owners, voters, wish);
             }
             Due::Ask { to, ask } => self.asked(to, ask),
             Due::Reply {
                 client,
                 attempt,
-                from,
                 reply,
-                counter,
+                hint,
             } => {
-                self.reply(client, attempt, from, reply, counter);
+                self.reply(client, attempt, reply, hint);
             }
             Due::Client { client, attempt } => self.client(client, attempt),
             Due::Disk => self.write_disks(),
@@ -290,10 +294,11 @@ impl World {
     /// Gives a replica an input and carries out what it wants.
     pub(super) fn input(&mut self, host: usize, partition: u16, input: Input) {
         let clock = self.hosts[host].clock(self.now);
+        let unix_ms = self.hosts[host].unix_ms(self.now);
         let Some(process) = &mut self.hosts[host].process else {
             return;
         };
-        let effects = process.parts[usize::from(partition)].handle(clock, input);
+        let effects = process.parts[usize::from(partition)].handle(clock, unix_ms, input);
         self.carry_out(host, partition, effects);
     }
 
@@ -409,7 +414,11 @@ impl World {
             guid: node.guid,
             generation: node.generation,
         };
-        self.deferred[host].clear();
+        for due in std::mem::take(&mut self.deferred[host]) {
+            if matches!(due, Due::Belief { .. } | Due::Wanted { .. }) {
+                self.due(due);
+            }
+        }
         self.tell(|| format!("n{host} starts as {me:?}"));
         self.hosts[host].process = Some(Process {
             me,
@@ -490,8 +499,13 @@ impl World {
         partition: u16,
         owners: Vec<Guid>,
         voters: Vec<Guid>,
+        wish: u64,
     ) {
         let beliefs = &mut self.hosts[host].beliefs[usize::from(partition)];
+        if beliefs.wish > wish {
+            return;
+        }
+        beliefs.wish = wish;
         beliefs.owners = owners;
         beliefs.voters = voters;
         let belief = beliefs.clone();
@@ -566,9 +580,7 @@ impl World {
     fn answer(&mut self, host: usize, partition: u16, ask: &Ask, reply: Reply) {
         let process = self.hosts[host].process.as_ref();
         let part = process.map(|process| &process.parts[usize::from(partition)]);
-        let term = part.and_then(|part| part.replica.primary_hint());
-        let counter = term.map_or(0, |term| term.counter);
-        self.watch.answered(&reply, partition);
+        let hint = part.and_then(|part| part.replica.primary_hint());
         let us = self.random.between(50, 1000);
         let (client, attempt) = (ask.client, ask.attempt);
         self.after_us(
@@ -576,14 +588,13 @@ impl World {
             Due::Reply {
                 client,
                 attempt,
-                from: host,
                 reply,
-                counter,
+                hint,
             },
         );
     }
 
-    fn reply(&mut self, at: usize, attempt: u64, from: usize, reply: Reply, counter: u64) {
+    fn reply(&mut self, at: usize, attempt: u64, reply: Reply, hint: Option<Term>) {
         let client = &mut self.clients[at];
         if client.attempt != attempt {
             return;
@@ -592,16 +603,14 @@ impl World {
             return;
         };
         let partition = usize::from(current.partition);
-        client.counters[partition] = client.counters[partition].max(counter);
+        client.hints[partition] = client.hints[partition].max(hint);
         self.trace.note(self.now, "reply", at as u64, attempt);
         self.tell(|| format!("client {at} {current:?}: {reply:?}"));
         match reply {
             Reply::Told(told) => {
-                self.clients[at].hints[partition] = Some(self.guids[from]);
                 self.finish(at, Some(told));
             }
-            Reply::Refused(hint) => {
-                self.clients[at].hints[partition] = hint;
+            Reply::Refused => {
                 let ms = self.random.between(2, 60);
                 self.after_ms(
                     ms,
@@ -612,7 +621,6 @@ impl World {
                 );
             }
             Reply::Unknown if self.random.chance(50) => {
-                self.clients[at].hints[partition] = None;
                 let ms = self.random.between(2, 200);
                 self.after_ms(
                     ms,
@@ -719,10 +727,5 @@ impl World {
         let records =
             processes.flat_map(|process| process.parts[usize::from(partition)].replica.record());
         records.max_by_key(|record| record.term)
-    }
-
-    /// Attempts of the client's present operation so far.
-    pub(super) fn tried(&self, client: usize) -> u64 {
-        self.clients[client].tried()
     }
 }
