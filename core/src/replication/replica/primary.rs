@@ -457,6 +457,7 @@ impl Replica {
         from: NodeId,
         blank: bool,
         promised: Option<Term>,
+        accepted: Option<Term>,
         cx: &mut Context<'_>,
     ) {
         let (Role::Open(open), Some(record)) = (&mut self.role, &self.record) else {
@@ -464,7 +465,8 @@ impl Replica {
         };
         let is_target = open.fill.as_ref().is_some_and(|fill| fill.target == from);
         let is_member = open.members.has(from);
-        if blank || promised < Some(open.term) {
+        let lacks = accepted < Some(open.term) && promised <= Some(open.term);
+        if blank || lacks {
             let record = record.clone();
             if record.votes(from.guid) && open.may_tell(from, cx.now, self.settings.resend_ms) {
                 cx.out.send(from.guid, self.chosen(record));

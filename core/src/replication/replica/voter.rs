@@ -189,12 +189,20 @@ impl Replica {
 
     pub(super) fn learn(&mut self, from: NodeId, cx: &mut Context<'_>) {
         self.note_blank(from);
+        let mut record = self.record.as_ref();
+        if self.blank {
+            // Nothing to vote on, but it says whom else to ask.
+            record = self.best_record();
+        }
         let learned = Message::Learned {
             blank: self.blank,
             promised: self.promised,
-            record: self.record.clone(),
+            record: record.cloned(),
         };
         cx.out.send(from.guid, learned);
+        if self.blank && self.best_record().is_none() {
+            self.ask_one_to_learn(from, cx);
+        }
     }
 
     pub(super) fn learned(
@@ -302,7 +310,10 @@ impl Replica {
         }
         match &self.role {
             Role::Claiming(_) => self.claim_nacked(from, blank, promised, cx),
-            Role::Open(_) => self.open_nacked(from, blank, promised, cx),
+            Role::Open(_) => {
+                let accepted = record.map(|record| record.term);
+                self.open_nacked(from, blank, promised, accepted, cx);
+            }
             Role::Idle | Role::Ceded(_) => {}
         }
     }

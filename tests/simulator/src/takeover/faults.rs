@@ -94,6 +94,18 @@ impl World {
     }
 
     fn single(&mut self, host: usize) {
+        // With one copy only nothing is promised: wait until there are two.
+        let whole = (0..self.plan.partitions).all(|partition| {
+            let records = [
+                self.watch.last_opened(partition),
+                self.highest_record(partition),
+            ];
+            let mut records = records.into_iter().flatten();
+            records.all(|record| self.survives_without_majority(record, partition, host))
+        });
+        if !whole {
+            return self.after_ms(50, Due::Fault(Fault::Single));
+        }
         if self.random.chance(50) {
             let ms = self.random.between(100, 6000);
             self.pause(host, ms);
@@ -167,6 +179,16 @@ impl World {
                 records.all(|record| self.survives(record, partition, host))
             }),
         }
+    }
+
+    /// Whether another in-sync replica lives.
+    fn survives_without_majority(&self, record: &Record, partition: u16, host: usize) -> bool {
+        record.in_sync.iter().any(|node| {
+            let other = self.host_of(*node).filter(|other| *other != host);
+            let process = other.and_then(|other| self.hosts[other].process.as_ref());
+            process
+                .is_some_and(|process| process.parts[usize::from(partition)].replica.is_complete())
+        })
     }
 
     /// Whether a record can still be continued when `host` has crashed.

@@ -142,7 +142,9 @@ impl World {
         if last.as_ref().is_none_or(|last| last.term < record.term) {
             *last = Some(record.clone());
         }
-        if self.is_one_history(partition) {
+        // A claim may come through late, when another has followed already: it serves nobody.
+        let last = self.watch.last_opened(partition).map(|last| last.term);
+        if self.is_one_history(partition) && last == Some(record.term) {
             self.all_acknowledged_is_there(partition, record);
         }
     }

@@ -1,0 +1,48 @@
+//! The replication protocol under random faults: some seeds each time, and those that once failed.
+#![allow(missing_docs)]
+
+use zufar_simulator::takeover::{one, sweep};
+
+const SEEDS: u64 = 300;
+/// Seeds that have found something: each is named for what it was.
+const FOUND: &[(u64, &str)] = &[
+    (
+        12,
+        "a request that was answered NOT_STORED was carried out when it came again",
+    ),
+    (
+        59,
+        "answers that breed answers, with messages that come twice",
+    ),
+    (
+        139,
+        "a voter that had promised and missed the record was never told it",
+    ),
+    (
+        163,
+        "a claim that comes through when another has followed already",
+    ),
+    (
+        517,
+        "blank voters without a disk that did not know that they were voters",
+    ),
+];
+
+#[test]
+fn seeds_hold() {
+    let totals = sweep(0..SEEDS, true, 3);
+    assert!(totals.failed.is_empty(), "{:#?}", totals.failed);
+    assert!(
+        totals.histories >= SEEDS,
+        "too few histories with crashes: {}",
+        totals.histories
+    );
+}
+
+#[test]
+fn seeds_that_once_failed_hold() {
+    for (seed, what) in FOUND {
+        let report = one(*seed, false, true).expect("no panic");
+        assert_eq!(report.violation, None, "seed {seed}: {what}");
+    }
+}
