@@ -69,6 +69,9 @@ mod store;
 mod tail;
 pub mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use entry::{Entry, Request, RequestId, State};
 pub use message::{Holding, Message};
 pub use output::{Event, Output};

@@ -174,6 +174,7 @@ impl Claim {
         };
         let both = majority(&base.voters, accepted) && majority(&next.voters, accepted);
         both || planted::has(Bug::NoQuorum)
+            || (planted::has(Bug::QuorumByView) && self.accepted.len() > 1)
             || (planted::has(Bug::VotersSwapped) && majority(&next.voters, accepted))
     }
 

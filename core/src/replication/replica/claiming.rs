@@ -154,6 +154,11 @@ impl Replica {
         if blank {
             claim.blanks.retain(|node| node.guid != from.guid);
             claim.blanks.push(from);
+            let blocked = claim.phase == Phase::Preparing && claim.is_blocked_by_blanks();
+            if blocked && claim.listed.is_empty() {
+                // What follows is a recovery: at once, before somebody else begins.
+                claim.retry_at = cx.now;
+            }
         } else if promised > Some(claim.term) {
             claim.retry_at = claim.retry_at.min(cx.now.plus_millis(hurry_ms));
         }
@@ -262,6 +267,9 @@ impl Replica {
         );
         let mut asked = base.voters.clone();
         asked.extend(next.voters.iter().filter(|guid| !base.votes(**guid)));
+        if planted::has(Bug::QuorumByView) {
+            asked = cx.view.voters().to_vec();
+        }
         let is_sole = base.voters == [self.me.guid] && next.voters.len() > 1;
         claim.unkept = is_sole && self.settings.disk;
         claim.phase = Phase::Accepting;
@@ -435,7 +443,13 @@ impl Replica {
             self.recover_since = None;
             return;
         }
-        let jitter_ms = self.random_below(self.settings.stagger_ms / 2);
+        // Two that claim by turns and stop each other part ways by chance.
+        let spread_ms = if is_alive || primary == self.me {
+            self.settings.settle_ms
+        } else {
+            self.settings.stagger_ms / 2
+        };
+        let jitter_ms = self.random_below(spread_ms);
         let uneasy = *self.uneasy.get_or_insert(Uneasy {
             since: cx.now,
             jitter_ms,
@@ -444,8 +458,11 @@ impl Replica {
             // Somebody who is alive may be claiming: leave it some time.
             let settle_ms = if is_alive { self.settings.settle_ms } else { 0 };
             let wait_ms = settle_ms + self.rank(cx) * self.settings.stagger_ms + uneasy.jitter_ms;
-            let due = uneasy.since.plus_millis(wait_ms).max(self.grant_until);
-            if cx.now >= due || planted::has(Bug::ClaimInsideGrant) {
+            let mut due = uneasy.since.plus_millis(wait_ms);
+            if !planted::has(Bug::ClaimInsideGrant) {
+                due = due.max(self.grant_until);
+            }
+            if cx.now >= due {
                 return self.begin_claim(Plan::default(), cx);
             }
             self.wake(due);

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     if let Some(seed) = arguments.seed {
         let report = one(seed, arguments.trace, arguments.twice);
         println!("{report:#?}");
-        let fine = report.is_ok_and(|report| report.violation.is_none());
+        let fine = report.is_ok_and(|report| report.violation.or(report.stuck).is_none());
         return if fine {
             ExitCode::SUCCESS
         } else {
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     let seeds = arguments.first..arguments.first + arguments.seeds;
     let totals = sweep(seeds, arguments.twice, arguments.failures);
     tell(&totals, began.elapsed().as_secs_f64());
-    if totals.failed.is_empty() {
+    if totals.failed.is_empty() && totals.stuck.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -83,8 +83,12 @@ fn tell(totals: &Totals, seconds: f64) {
     for (name, count) in totals.faults.iter().chain(&totals.figures) {
         println!("{count:>10} {name}");
     }
-    for (seed, violation) in &totals.failed {
+    for (seed, violation) in totals.failed.iter().chain(&totals.stuck) {
         println!("\nseed {seed}: {violation}\nreplay: zufar-takeover --seed {seed} --trace");
     }
-    println!("{} seeds failed", totals.failed.len());
+    println!(
+        "{} seeds failed, {} got stuck",
+        totals.failed.len(),
+        totals.stuck.len()
+    );
 }

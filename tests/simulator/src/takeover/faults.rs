@@ -219,6 +219,13 @@ impl World {
             return;
         }
         self.count("partitions");
+        if self.random.chance(40) {
+            // Only these two do not hear each other; all others hear both.
+            let one = self.random.below(nodes as u64) as usize;
+            let other = (one + 1 + self.random.below(nodes as u64 - 1) as usize) % nodes;
+            self.cut_link(one, other);
+            return self.cut_link(other, one);
+        }
         let one_way = self.random.chance(40);
         let side: Vec<bool> = (0..nodes).map(|_| self.random.chance(50)).collect();
         self.tell(|| format!("cut {side:?} one way {one_way}"));
@@ -226,21 +233,25 @@ impl World {
             for to in 0..nodes {
                 let apart = side[from] != side[to];
                 if apart && !(one_way && side[from]) {
-                    self.cut.insert((from, to));
-                }
-                if apart && self.random.chance(70) {
-                    let about = self.guids[to];
-                    let ms = self.random.between(300, 2500);
-                    self.after_ms(
-                        ms,
-                        Due::Belief {
-                            host: from,
-                            about,
-                            liveness: Liveness::Suspect,
-                        },
-                    );
+                    self.cut_link(from, to);
                 }
             }
+        }
+    }
+
+    fn cut_link(&mut self, from: usize, to: usize) {
+        self.cut.insert((from, to));
+        if self.random.chance(70) {
+            let (about, liveness) = (self.guids[from], Liveness::Suspect);
+            let ms = self.random.between(300, 2500);
+            self.after_ms(
+                ms,
+                Due::Belief {
+                    host: to,
+                    about,
+                    liveness,
+                },
+            );
         }
     }
 
@@ -304,6 +315,12 @@ impl World {
             let other = self.random.below(at as u64 + 1) as usize;
             order.swap(at, other);
         }
+        let before = self.wanted[usize::from(partition)].0.clone();
+        if self.random.chance(50) && !before.is_empty() {
+            // Only the tie-breakers change.
+            order.retain(|guid| !before.contains(guid));
+            order.splice(0..0, before);
+        }
         let owners = order[..self.plan.replicas].to_vec();
         let voters = order[..self.plan.voters].to_vec();
         self.wanted[usize::from(partition)] = (owners.clone(), voters.clone());
@@ -339,7 +356,7 @@ impl World {
             Message::Cede { .. } => (rare * 4, Bias::Pause),
             Message::Promise { .. } | Message::Accepted { .. } => (rare, Bias::Pause),
             Message::FillVerify { .. } | Message::FillStart { .. } => (rare * 4, Bias::Restart),
-            Message::FillChunk { .. } => (rare / 2, Bias::Restart),
+            Message::FillChunk { .. } | Message::Accept { .. } => (rare / 2, Bias::Restart),
             _ => (0, Bias::None),
         };
         let strikes = self.faulty && self.random.below(1000) < share;

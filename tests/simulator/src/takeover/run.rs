@@ -18,6 +18,8 @@ pub struct Report {
     pub plan: Plan,
     /// What went wrong first, if anything did.
     pub violation: Option<String>,
+    /// What was not as wanted long after the last fault, if anything was.
+    pub stuck: Option<String>,
     /// Equal for equal runs.
     pub hash: u64,
     /// Things that happened.
@@ -63,13 +65,13 @@ pub fn run(mut random: Random, told: bool) -> Report {
             break;
         }
     }
-    if let Some(wrong) = wrong {
-        world
-            .watch
-            .violated(format!("not as wanted after a calm: {wrong}"));
-    }
     let mut report = histories(&world);
+    report.stuck = wrong;
     report.figures = world.watch.total();
+    if report.figures.fills_unequal > 0 && report.figures.forced == 0 {
+        let words = "a fill left something else than the source has".to_owned();
+        report.violation.get_or_insert(words);
+    }
     report
 }
 
@@ -174,6 +176,7 @@ fn histories(world: &World) -> Report {
     let mut report = Report {
         plan: world.plan.clone(),
         violation: world.watch.violation.clone(),
+        stuck: None,
         hash: world.trace.hash(),
         events: world.trace.events(),
         known: world.watch.known,

@@ -33,8 +33,10 @@ pub struct Totals {
     pub faults: BTreeMap<&'static str, u64>,
     /// What the replicas have counted, by name.
     pub figures: BTreeMap<&'static str, u64>,
-    /// Seeds that failed, and why.
+    /// Seeds in which something happened that must never happen, and what.
     pub failed: Vec<(u64, String)>,
+    /// Seeds in which something did not happen that must happen in the end, and what.
+    pub stuck: Vec<(u64, String)>,
 }
 
 impl Totals {
@@ -53,9 +55,14 @@ impl Totals {
             *self.faults.entry(fault).or_default() += count;
         }
         self.count(&report.figures);
+        let story = report.plan.story;
         if let Some(violation) = report.violation {
-            let story = report.plan.story;
             self.failed.push((seed, format!("{story:?}: {violation}")));
+        } else if let Some(stuck) = report.stuck {
+            self.stuck.push((
+                seed,
+                format!("{story:?}: not as wanted in the end: {stuck}"),
+            ));
         }
     }
 
@@ -129,5 +136,6 @@ pub fn sweep(seeds: Range<u64>, twice: bool, failures_max: usize) -> Totals {
     });
     let mut totals = totals.into_inner().expect("no thread panics with it");
     totals.failed.sort();
+    totals.stuck.sort();
     totals
 }
