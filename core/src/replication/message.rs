@@ -143,6 +143,9 @@ pub enum Message {
     Learn,
     /// Answers it.
     Learned {
+        /// The run that has asked: what an earlier one was told may be older than what that one
+        /// then did.
+        to: NodeId,
         /// The one who answers has forgotten, too: this is what its disk says.
         blank: bool,
         /// The highest term that it has promised.

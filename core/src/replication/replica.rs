@@ -405,10 +405,12 @@ impl Replica {
             Message::Cede { term, target } => self.cede(from, term, target, cx),
             Message::Learn => self.learn(from, cx),
             Message::Learned {
+                to,
                 blank,
                 promised,
                 record,
-            } => self.learned(from, blank, promised, record, cx),
+            } if to == self.me => self.learned(from, blank, promised, record, cx),
+            Message::Learned { .. } => self.figures.ignored += 1,
             Message::Nack {
                 blank,
                 promised,

@@ -94,8 +94,14 @@ fn what_is_remembered_is_answered_and_what_is_not_is_never_new() {
     for sequence in [5, 9, 7] {
         requests.note(&request(sequence));
     }
-    assert_eq!(requests.look_up(request(9).id), Seen::Done(request(9).answer));
-    assert_eq!(requests.look_up(request(7).id), Seen::Done(request(7).answer));
+    assert_eq!(
+        requests.look_up(request(9).id),
+        Seen::Done(request(9).answer)
+    );
+    assert_eq!(
+        requests.look_up(request(7).id),
+        Seen::Done(request(7).answer)
+    );
     assert_eq!(requests.look_up(request(5).id), Seen::Forgotten);
     assert_eq!(requests.look_up(request(4).id), Seen::Forgotten);
     assert_eq!(requests.look_up(request(8).id), Seen::New);
@@ -171,7 +177,12 @@ fn a_merged_tail_has_each_entry_once_in_the_order_of_versions() {
     let all: Vec<_> = tail.iter().map(placed).collect();
     assert_eq!(all, [(1, 0, 1), (2, 7, 2), (3, 0, 3), (4, 8, 5)]);
     assert_eq!(last, 4);
-    assert_eq!(tail.from(3).map(|placed| placed.position).collect::<Vec<_>>(), [3, 4]);
+    assert_eq!(
+        tail.from(3)
+            .map(|placed| placed.position)
+            .collect::<Vec<_>>(),
+        [3, 4]
+    );
 }
 
 // Members.
@@ -186,9 +197,15 @@ fn what_all_have_applied_is_committed_and_the_lease_counts_from_the_earliest_sen
     members.acknowledge(run("c", 2), 9, at(120), at(130));
     assert_eq!(members.committed(), 0, "another run is another node");
     members.acknowledge(run("c", 1), 3, at(110), at(150));
-    assert_eq!((members.committed(), members.confirmed()), (3, Some(at(100))));
+    assert_eq!(
+        (members.committed(), members.confirmed()),
+        (3, Some(at(100)))
+    );
     assert!(members.lease_holds(at(499), 400));
-    assert!(!members.lease_holds(at(500), 400), "from sending, not from receipt");
+    assert!(
+        !members.lease_holds(at(500), 400),
+        "from sending, not from receipt"
+    );
     members.acknowledge(run("c", 1), 2, at(90), at(160));
     assert_eq!(members.committed(), 3, "an old one takes nothing back");
 }
@@ -239,7 +256,11 @@ impl Store for Memory {
     }
 
     fn version_highest(&self) -> u64 {
-        self.entries.values().map(|entry| entry.version).max().unwrap_or(0)
+        self.entries
+            .values()
+            .map(|entry| entry.version)
+            .max()
+            .unwrap_or(0)
     }
 
     fn is_empty(&self) -> bool {
@@ -260,7 +281,13 @@ fn founded(settings: Settings, store: &mut Memory, out: &mut Output) -> Replica 
         store,
         out,
     };
-    Replica::new(run("a", 1), Arc::new(settings), 7, Start::Founder, &mut context)
+    Replica::new(
+        run("a", 1),
+        Arc::new(settings),
+        7,
+        Start::Founder,
+        &mut context,
+    )
 }
 
 #[test]
@@ -302,11 +329,21 @@ fn an_attempt_that_was_meant_for_another_term_is_refused() {
     });
     let refused = replica.admit(id, 1, other);
     assert!(matches!(refused, Admission::Refused(Refused::OtherTerm(_))));
-    assert_eq!(replica.admit(id, 0, term), Admission::Forgotten, "older than the lineage");
+    assert_eq!(
+        replica.admit(id, 0, term),
+        Admission::Forgotten,
+        "older than the lineage"
+    );
     assert_eq!(replica.admit(id, 1, term), Admission::Execute);
     replica.note_negative(&request(1));
     let answer = request(1).answer;
-    assert_eq!(replica.admit(id, 1, term), Admission::Done { answer, after: None });
+    assert_eq!(
+        replica.admit(id, 1, term),
+        Admission::Done {
+            answer,
+            after: None
+        }
+    );
 }
 
 #[test]
@@ -331,7 +368,10 @@ fn a_replica_that_is_not_open_refuses_and_a_blank_one_does_not_vote() {
     let from = run("b", 1);
     replica.handle(Input::Message { from, message }, &mut context);
     assert_eq!(replica.promised(), None, "another run was listed");
-    assert!(matches!(out.messages[0].1, Message::Nack { blank: true, .. }));
+    assert!(matches!(
+        out.messages[0].1,
+        Message::Nack { blank: true, .. }
+    ));
     assert_eq!(replica.may_write(), Err(Refused::NotPrimary(None)));
 }
 
@@ -350,14 +390,14 @@ fn any_term() -> impl Strategy<Value = Term> {
 }
 
 fn any_record() -> impl Strategy<Value = Record> {
-    (any_term(), many(any_node(), 1..4), perhaps(any_term())).prop_map(|(term, in_sync, lineage)| {
-        Record {
+    (any_term(), many(any_node(), 1..4), perhaps(any_term())).prop_map(
+        |(term, in_sync, lineage)| Record {
             term,
             voters: in_sync.iter().map(|node| node.guid).collect(),
             in_sync,
             lineage,
-        }
-    })
+        },
+    )
 }
 
 fn any_bytes() -> impl Strategy<Value = Bytes> {
@@ -366,8 +406,13 @@ fn any_bytes() -> impl Strategy<Value = Bytes> {
 
 fn any_entry() -> impl Strategy<Value = Entry> {
     let request = (any_node(), any::<u64>(), any_bytes());
-    (any_bytes(), any::<u64>(), perhaps(any_bytes()), perhaps(request)).prop_map(
-        |(key, version, state, request)| Entry {
+    (
+        any_bytes(),
+        any::<u64>(),
+        perhaps(any_bytes()),
+        perhaps(request),
+    )
+        .prop_map(|(key, version, state, request)| Entry {
             key,
             version,
             state: state.map_or(State::Tombstone, State::Item),
@@ -375,8 +420,7 @@ fn any_entry() -> impl Strategy<Value = Entry> {
                 id: RequestId { origin, sequence },
                 answer,
             }),
-        },
-    )
+        })
 }
 
 fn any_origin() -> impl Strategy<Value = Origin> {
@@ -402,20 +446,38 @@ fn any_voting() -> impl Strategy<Value = Message> {
     prop_oneof![
         (any_term(), many(any_node(), 0..4))
             .prop_map(|(term, listed)| Message::Prepare { term, listed }),
-        (any_term(), perhaps(any_record()), any_holding(), many(any_entry(), 0..3)).prop_map(
-            |(term, record, holding, tail)| Message::Promise { term, record, holding, tail }
-        ),
+        (
+            any_term(),
+            perhaps(any_record()),
+            any_holding(),
+            many(any_entry(), 0..3)
+        )
+            .prop_map(|(term, record, holding, tail)| Message::Promise {
+                term,
+                record,
+                holding,
+                tail
+            }),
         (any_record(), perhaps(any_node()), any::<bool>()).prop_map(
-            |(record, newcomer, chosen)| Message::Accept { record, newcomer, chosen }
+            |(record, newcomer, chosen)| Message::Accept {
+                record,
+                newcomer,
+                chosen
+            }
         ),
         any_term().prop_map(|term| Message::Accepted { term }),
         Just(Message::Learn),
-        knowledge().prop_map(|(blank, promised, record)| Message::Learned {
+        (any_node(), knowledge()).prop_map(|(to, (blank, promised, record))| Message::Learned {
+            to,
             blank,
             promised,
             record
         }),
-        knowledge().prop_map(|(blank, promised, record)| Message::Nack { blank, promised, record }),
+        knowledge().prop_map(|(blank, promised, record)| Message::Nack {
+            blank,
+            promised,
+            record
+        }),
         (any_term(), any_node()).prop_map(|(term, target)| Message::Cede { term, target }),
     ]
 }
@@ -447,16 +509,22 @@ fn any_copying() -> impl Strategy<Value = Message> {
                 merged,
             }
         ),
-        (numbers(), many(any_entry(), 0..3), many(any_origin(), 0..3), any::<bool>()).prop_map(
-            |((term, session, number), entries, requests, last)| Message::FillChunk {
-                term,
-                session,
-                number,
-                entries,
-                requests,
-                last,
-            }
-        ),
+        (
+            numbers(),
+            many(any_entry(), 0..3),
+            many(any_origin(), 0..3),
+            any::<bool>()
+        )
+            .prop_map(|((term, session, number), entries, requests, last)| {
+                Message::FillChunk {
+                    term,
+                    session,
+                    number,
+                    entries,
+                    requests,
+                    last,
+                }
+            }),
         (numbers(), any::<bool>()).prop_map(|((term, session, number), merge)| Message::FillAck {
             term,
             session,
@@ -471,18 +539,27 @@ fn any_copying() -> impl Strategy<Value = Message> {
                 digest: Digest { sum, count },
             }
         ),
-        (numbers(), any::<bool>()).prop_map(
-            |((term, session, position), equal)| Message::FillVerified {
+        (numbers(), any::<bool>()).prop_map(|((term, session, position), equal)| {
+            Message::FillVerified {
                 term,
                 session,
                 position,
                 equal,
             }
-        ),
+        }),
         (any_term(), any::<u64>()).prop_map(|(term, cursor)| Message::Gather { term, cursor }),
-        (any_term(), any::<u64>(), many(any_entry(), 0..3), perhaps(any::<u64>())).prop_map(
-            |(term, cursor, entries, next)| Message::Gathered { term, cursor, entries, next }
-        ),
+        (
+            any_term(),
+            any::<u64>(),
+            many(any_entry(), 0..3),
+            perhaps(any::<u64>())
+        )
+            .prop_map(|(term, cursor, entries, next)| Message::Gathered {
+                term,
+                cursor,
+                entries,
+                next
+            }),
     ]
 }
 

@@ -230,11 +230,13 @@ fn put_message(message: &Message, into: &mut Vec<u8>) {
         }
         Message::Learn => put_u8(13, into),
         Message::Learned {
+            to,
             blank,
             promised,
             record,
         } => {
             put_u8(14, into);
+            put_node(*to, into);
             put_knowledge(*blank, *promised, record.as_ref(), into);
         }
         Message::Nack {
@@ -583,10 +585,13 @@ impl<'f> Reader<'f> {
             })
             .parse_complete(input),
             13 => Ok((input, Message::Learn)),
-            14 => map(knowledge, |(blank, promised, record)| Message::Learned {
-                blank,
-                promised,
-                record,
+            14 => map((node, knowledge), |(to, (blank, promised, record))| {
+                Message::Learned {
+                    to,
+                    blank,
+                    promised,
+                    record,
+                }
             })
             .parse_complete(input),
             15 => map(knowledge, |(blank, promised, record)| Message::Nack {

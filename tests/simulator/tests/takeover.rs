@@ -26,6 +26,12 @@ const FOUND: &[(u64, &str)] = &[
         517,
         "blank voters without a disk that did not know that they were voters",
     ),
+    (398, "a late announcement emptied the target of a fill"),
+    (430, "a blank voter whose disk did not say that it was one"),
+    (
+        1299,
+        "a recovery that was stopped again and again by one that could not recover",
+    ),
 ];
 
 #[test]

@@ -285,7 +285,7 @@ impl Replica {
                 synced: true,
             });
         }
-        self.blank = false;
+        self.unblank();
         self.record = Some(next.clone());
         self.applied = 0;
         self.unkept = true;

@@ -68,6 +68,8 @@ pub(super) struct Filling {
     number: u64,
     all_in: bool,
     pub(super) verified: bool,
+    /// When the source was last heard.
+    pub(super) heard: Time,
 }
 
 /// A chunk without its address.
@@ -458,6 +460,7 @@ impl Replica {
             number: 0,
             all_in: false,
             verified: false,
+            heard: cx.now,
         });
     }
 
@@ -493,6 +496,7 @@ impl Replica {
             self.figures.ignored += 1;
             return;
         };
+        filling.heard = cx.now;
         if chunk.number == filling.number + 1 {
             filling.number = chunk.number;
             filling.all_in = chunk.last;

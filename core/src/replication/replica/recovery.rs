@@ -80,6 +80,9 @@ impl Replica {
         let Role::Claiming(claim) = &self.role else {
             return;
         };
+        if !base.names_guid(self.me.guid) {
+            self.stale = self.stale.max(Some(base.term));
+        }
         if !survivors.is_empty() {
             // One of them claims, and needs nothing from a disk.
             return self.recovery_failed(cx);
@@ -196,7 +199,7 @@ impl Replica {
         cx.out.events.push(Event::Forced { term });
         if forced {
             self.role = Role::Idle;
-            self.blank = false;
+            self.unblank();
             return self.take_unasked(next, cx);
         }
         self.write(base, next, cx);

@@ -20,6 +20,7 @@ impl Replica {
         if self.blank && !matches!(self.role, Role::Claiming(_)) {
             self.ask_to_learn(cx);
         }
+        self.drop_unfinished(cx);
         match &self.role {
             Role::Idle => self.watch(cx),
             Role::Claiming(_) => self.claim_due(cx),

@@ -118,7 +118,7 @@ impl Replica {
         }
     }
 
-    fn unblank(&mut self) {
+    pub(super) fn unblank(&mut self) {
         self.blank = false;
         self.recovering = None;
         self.learned = Vec::new();
@@ -159,14 +159,38 @@ impl Replica {
         self.unkept = true;
     }
 
-    /// Drops what this node holds, if a record in force says that enough others have it and
-    /// nobody wants it here.
+    /// Drops what this node holds, if a record in force says that enough others have it, nobody
+    /// wants it here, and no fill is under way that could end in a claim.
     fn retire(&mut self, record: &Record, cx: &mut Context<'_>) {
         let owners = cx.view.owners();
         let wanted = owners.contains(&self.me.guid) || record.names_guid(self.me.guid);
         let others = owners.iter().all(|guid| record.names_guid(*guid));
         let same_lineage = self.lineage == record.lineage;
-        if wanted || !others || owners.is_empty() || !same_lineage || cx.store.is_empty() {
+        let busy = self.filling.is_some() || self.promised > Some(record.term);
+        if !wanted && others && !owners.is_empty() && same_lineage && !busy {
+            self.drop_copy(cx);
+        }
+    }
+
+    /// Drops what a fill has left that nobody goes on with and nobody wants.
+    pub(super) fn drop_unfinished(&mut self, cx: &mut Context<'_>) {
+        let owners = cx.view.owners();
+        let Some(filling) = &self.filling else {
+            return;
+        };
+        if owners.is_empty() || owners.contains(&self.me.guid) {
+            return;
+        }
+        let due = filling.heard.plus_millis(self.settings.recover_ms * 5);
+        if cx.now < due {
+            return self.wake(due);
+        }
+        self.filling = None;
+        self.drop_copy(cx);
+    }
+
+    fn drop_copy(&mut self, cx: &mut Context<'_>) {
+        if cx.store.is_empty() {
             return;
         }
         self.complete = false;
@@ -195,12 +219,14 @@ impl Replica {
             record = self.best_record();
         }
         let learned = Message::Learned {
+            to: from,
             blank: self.blank,
             promised: self.promised,
             record: record.cloned(),
         };
         cx.out.send(from.guid, learned);
-        if self.blank && self.best_record().is_none() {
+        let votes = |record: &Record| record.votes(self.me.guid);
+        if self.blank && !self.best_record().is_some_and(votes) {
             self.ask_one_to_learn(from, cx);
         }
     }
