@@ -54,6 +54,12 @@ pub enum Event {
         /// [`Input::Kept`](super::Input) is awaited once it is synced.
         synced: bool,
     },
+    /// Entries of the other side of a Force were taken over: this primary must draw versions above
+    /// `version`.
+    Merged {
+        /// The highest version of any of them.
+        version: u64,
+    },
     /// What this node holds is in sync no longer; it will be filled anew.
     Stale,
     /// This node's data is complete and in sync as of this term.

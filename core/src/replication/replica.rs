@@ -235,6 +235,8 @@ pub struct Replica {
     /// Claims have found no majority since.
     alone_since: Option<Time>,
     recover_since: Option<Time>,
+    /// No recovery of blank voters before.
+    recover_after: Time,
 
     // As primary.
     /// The number of the last proposal.
@@ -291,6 +293,7 @@ impl Replica {
             uneasy: None,
             alone_since: None,
             recover_since: None,
+            recover_after: Time::ZERO,
             proposals: 0,
             sessions: 0,
             cede_after: Time::ZERO,

@@ -32,6 +32,15 @@ const FOUND: &[(u64, &str)] = &[
         1299,
         "a recovery that was stopped again and again by one that could not recover",
     ),
+    (
+        2261,
+        "a sole voter whose disk had not kept that it was one no longer",
+    ),
+    (
+        3126,
+        "two blank voters of five, with a majority that did not miss them",
+    ),
+    (5716, "versions below those that were merged after a Force"),
 ];
 
 #[test]

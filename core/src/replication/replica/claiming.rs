@@ -201,6 +201,9 @@ impl Replica {
             None => return,
         };
         let survivors = claim.survivors(&base);
+        if forced && claim.base().is_none() && survivors.contains(&self.me) {
+            return self.force(cx);
+        }
         if recovers && !survivors.contains(&self.me) {
             return self.recover_from(&base, &survivors, cx);
         }
@@ -308,7 +311,10 @@ impl Replica {
                 }
                 self.go_on(cx);
             }
-            Role::Open(open) if open.term == term => self.joined(from, cx),
+            Role::Open(open) if open.term == term => {
+                open.blanks.retain(|(node, _)| *node != from);
+                self.joined(from, cx);
+            }
             Role::Idle | Role::Claiming(_) | Role::Open(_) | Role::Ceded(_) => {}
         }
     }
@@ -344,6 +350,10 @@ impl Replica {
         let found_majority = claim.base.is_some();
         let began = claim.began;
         if !claim.listed.is_empty() {
+            if self.is_in_sync() && self.stale.is_none() && !self.blank {
+                let was_open = claim.was_open;
+                return self.launch(Plan::default(), was_open, Vec::new(), cx);
+            }
             return self.recovery_failed(cx);
         }
         if !found_majority && claim.is_blocked_by_blanks() {

@@ -15,6 +15,7 @@ use crate::member::NodeId;
 use crate::replication::claim::Plan;
 use crate::replication::entry::{Entry, State};
 use crate::replication::message::Message;
+use crate::replication::output::Event;
 use crate::replication::planted::{self, Bug};
 use crate::replication::record::Term;
 use crate::replication::requests::Origin;
@@ -333,6 +334,10 @@ impl Replica {
             return;
         }
         fill.heard = cx.now;
+        let version = entries.iter().map(|entry| entry.version).max();
+        if let Some(version) = version {
+            cx.out.events.push(Event::Merged { version });
+        }
         let (term, target) = (open.term, fill.target);
         *cursor = next.unwrap_or(at);
         for entry in entries {

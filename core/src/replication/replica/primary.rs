@@ -45,8 +45,8 @@ pub(super) struct Open {
     pub(super) ceding: Option<(NodeId, Time)>,
     pub(super) upkeep_at: Time,
     pub(super) resend_at: Time,
-    /// Voters that have forgotten, since this node is open.
-    pub(super) blanks: Vec<NodeId>,
+    /// Voters that have said that they have forgotten, and when they last did.
+    pub(super) blanks: Vec<(NodeId, Time)>,
     /// Who was told what is in force since `told_at`: answers must not breed answers.
     told: Vec<NodeId>,
     told_at: Time,
@@ -441,13 +441,13 @@ impl Replica {
     }
 
     /// A voter has forgotten what it has promised.
-    pub(super) fn note_blank(&mut self, from: NodeId) {
+    pub(super) fn note_blank(&mut self, from: NodeId, now: Time) {
         let (Role::Open(open), Some(record)) = (&mut self.role, &self.record) else {
             return;
         };
         if record.votes(from.guid) {
-            open.blanks.retain(|node| node.guid != from.guid);
-            open.blanks.push(from);
+            open.blanks.retain(|(node, _)| node.guid != from.guid);
+            open.blanks.push((from, now));
         }
     }
 
@@ -472,7 +472,7 @@ impl Replica {
                 cx.out.send(from.guid, self.chosen(record));
             }
             if blank {
-                self.note_blank(from);
+                self.note_blank(from, cx.now);
             }
         } else if promised > Some(open.term) && (is_target || is_member) {
             // It follows no lower term any more: rise above what it has promised.

@@ -11,7 +11,8 @@ use crate::replication::claim::Plan;
 use crate::replication::message::Message;
 use crate::replication::output::Event;
 use crate::replication::planted::{self, Bug};
-use crate::replication::record::{NODES_MAX, Record, majority, one_apart};
+use crate::replication::record::{NODES_MAX, Record, one_apart};
+use crate::time::Time;
 
 impl Replica {
     /// Does what is due and finds out when something will be.
@@ -68,6 +69,11 @@ impl Replica {
                 self.wake(upkeep_at);
             }
             return;
+        }
+        if let Some(listed) = self.blanks_to_recover(cx) {
+            let was_open = Some(open.term);
+            self.recover_after = cx.now.plus_millis(self.settings.recover_ms * 2);
+            return self.launch(Plan::default(), was_open, listed, cx);
         }
         if let Some(plan) = self.plan(cx) {
             return self.begin_claim(plan, cx);
@@ -127,7 +133,7 @@ impl Replica {
         let restarted = record.in_sync.iter().any(|node| {
             Self::run_of(node.guid, cx.view).is_some_and(|run| run.generation > node.generation)
         });
-        let blocked = self.is_blocked_by_blanks(record);
+        let blocked = open.blanks.len() > 1;
         !owners.is_empty() && !(right && is_first) || restarted || blocked || open.fill.is_some()
     }
 
@@ -142,9 +148,6 @@ impl Replica {
             });
         }
         let record = self.record.clone()?;
-        if self.is_blocked_by_blanks(&record) {
-            return Some(Plan::default());
-        }
         if let Some(plan) = self.newcomers(&record, cx) {
             return Some(plan);
         }
@@ -155,14 +158,25 @@ impl Replica {
         None
     }
 
-    /// Whether so many voters have forgotten that they can't learn from each other: only a claim
-    /// that becomes a recovery has them vote again.
-    fn is_blocked_by_blanks(&self, record: &Record) -> bool {
-        let Role::Open(open) = &self.role else {
-            return false;
+    /// The runs of all voters, if two or more of them have forgotten what they have promised: they
+    /// can't learn that from each other, so only a recovery has them vote again.
+    fn blanks_to_recover(&self, cx: &Context<'_>) -> Option<Vec<NodeId>> {
+        let (Role::Open(open), Some(record)) = (&self.role, &self.record) else {
+            return None;
         };
-        let blank = |guid: Guid| open.blanks.iter().any(|node| node.guid == guid);
-        open.blanks.len() > 1 && !majority(&record.voters, |guid| !blank(guid))
+        let run_of = |guid: &Guid| match *guid {
+            guid if guid == self.me.guid => Some(self.me),
+            guid => Self::run_of(guid, cx.view),
+        };
+        let runs: Option<Vec<NodeId>> = record.voters.iter().map(run_of).collect();
+        let runs = runs.filter(|_| open.blanks.len() > 1 && cx.now >= self.recover_after)?;
+        // Who has learned stops asking.
+        let asks = |at: Time| at.plus_millis(self.settings.learn_ms * 2) > cx.now;
+        let blanks = open
+            .blanks
+            .iter()
+            .filter(|(node, at)| runs.contains(node) && asks(*at));
+        (blanks.count() > 1).then_some(runs)
     }
 
     /// Members that can't answer, where it matters: something waits for them, or it is certain.

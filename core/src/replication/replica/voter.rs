@@ -212,7 +212,7 @@ impl Replica {
     }
 
     pub(super) fn learn(&mut self, from: NodeId, cx: &mut Context<'_>) {
-        self.note_blank(from);
+        self.note_blank(from, cx.now);
         let mut record = self.record.as_ref();
         if self.blank {
             // Nothing to vote on, but it says whom else to ask.

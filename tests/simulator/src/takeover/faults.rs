@@ -48,6 +48,9 @@ impl World {
             let ms = self.random.between(500, self.plan.faults_ms);
             self.after_ms(ms, Due::Fault(Fault::Single));
         }
+        for host in &mut self.hosts {
+            host.disk.extend(host.snapshot());
+        }
         self.after_ms(100, Due::Disk);
     }
 

@@ -253,7 +253,9 @@ impl Part {
                         effects.replies.push((ask, Reply::Refused));
                     }
                 }
-                Event::Opened { version, .. } => self.version = self.version.max(*version),
+                Event::Opened { version, .. } | Event::Merged { version } => {
+                    self.version = self.version.max(*version);
+                }
                 _ => {}
             }
         }

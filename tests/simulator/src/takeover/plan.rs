@@ -115,7 +115,7 @@ impl Plan {
             opinion_ms: often(random, &[0, 300, 1500]),
             wish_ms: fault(random, &[0, 0, 700, 3000]),
             bias_permille: fault(random, &[0, 20, 100]),
-            disk: random.chance(70) || story == Story::ExactDisk,
+            disk: random.chance(70) || matches!(story, Story::ExactDisk | Story::Available),
             think_ms: often(random, &[5, 30, 100]),
             faults_ms: random.between(3_000, 9_000),
             in_sync_min: if replicas > 1 && random.chance(15) {

@@ -54,14 +54,15 @@ impl Watch {
         self.violation.get_or_insert(words);
     }
 
-    pub(super) fn acknowledged(&mut self, ask: &Ask, version: u64) {
+    pub(super) fn acknowledged(&mut self, ask: &Ask, version: u64, strict: bool) {
         self.acknowledged += 1;
         let acked = self.acked[usize::from(ask.partition)]
             .entry(ask.key)
             .or_default();
         *acked = (*acked).max(version);
         let before = self.requests.insert(ask.id, version);
-        if before.is_some_and(|before| before != version) {
+        let parted = self.was_forced(ask.partition);
+        if before.is_some_and(|before| before != version) && (strict || !parted) {
             self.violated(format!("{:?} was carried out twice", ask.id));
         }
     }

@@ -16,7 +16,7 @@ use zufar_core::time::Time;
 use super::check::{Operation, Told};
 use super::client::{Ask, Client, Reply};
 use super::host::{Belief, Effects, Host, Kept, Part, Process};
-use super::plan::Plan;
+use super::plan::{Plan, Story};
 use super::store::PlainStore;
 use super::watch::Watch;
 use crate::Random;
@@ -240,6 +240,9 @@ impl World {
                 term,
             } => {
                 if self.is_run(host, generation) {
+                    // Synced: nothing older is found after a restart.
+                    let node = &mut self.hosts[host];
+                    node.disk = node.snapshot().into_iter().collect();
                     self.input(host, partition, Input::Kept(term));
                 }
             }
@@ -336,8 +339,13 @@ impl World {
             let ms = self.random.between(100, 600);
             self.pause(host, ms);
         }
+        let forced = |event: &Event| matches!(event, Event::Forced { .. });
+        if effects.events.iter().any(forced) {
+            self.watch.forced(partition);
+        }
         for (ask, version) in &effects.acknowledged {
-            self.watch.acknowledged(ask, *version);
+            let strict = self.plan.story != Story::Available;
+            self.watch.acknowledged(ask, *version, strict);
         }
         for event in &effects.events {
             self.event(host, partition, event);
@@ -374,7 +382,6 @@ impl World {
                     },
                 );
             }
-            Event::Forced { .. } => self.watch.forced(partition),
             _ => {}
         }
     }
