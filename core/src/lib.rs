@@ -38,6 +38,7 @@ pub mod placement;
 pub mod planted;
 pub mod protocol;
 pub mod secure;
+pub mod replication;
 mod session;
 pub mod settings;
 mod shard;

@@ -22,6 +22,7 @@ pub mod request;
 pub mod rig;
 pub mod run;
 pub mod sweep;
+pub mod takeover;
 pub mod trace;
 pub mod value;
 pub mod world;

@@ -1,0 +1,228 @@
+//! Recovery: a claim when the memory of the in-sync replicas, or of a majority of voters, is gone.
+//!
+//! Decides when it is tried and what the disks come to. The module `replication` says why the
+//! answers of all voters are needed, and whose entries count.
+
+use alloc::vec::Vec;
+
+use super::{Context, Replica, Role, Uneasy};
+use crate::member::{Guid, NodeId};
+use crate::replication::claim::{Claim, Phase, Plan, Promised};
+use crate::replication::entry::Entry;
+use crate::replication::message::{Holding, Message};
+use crate::replication::output::Event;
+use crate::replication::record::{Record, Term};
+use crate::replication::settings::SplitBrain;
+use crate::time::Time;
+
+impl Replica {
+    /// Tries to recover, if everyone who could go on seems to be gone.
+    pub(super) fn watch_for_recovery(&mut self, uneasy: Uneasy, cx: &mut Context<'_>) {
+        let Some(known) = self.best_record().cloned() else {
+            return;
+        };
+        let survives = |node: &NodeId| Self::is_alive(*node, cx.view) && *node != self.me;
+        let gone = !known.in_sync.iter().any(survives) && !(known.names(self.me) && self.complete);
+        if !known.votes(self.me.guid) || !gone {
+            self.recover_since = None;
+            return;
+        }
+        let rank = known.voters.iter().position(|guid| *guid == self.me.guid);
+        let held = known.names_guid(self.me.guid);
+        let rank = rank.unwrap_or(0) as u64 + if held { 0 } else { known.voters.len() as u64 };
+        let wait_ms = self.settings.recover_ms + rank * self.settings.stagger_ms * 2;
+        let due = uneasy.since.plus_millis(wait_ms + uneasy.jitter_ms);
+        let due = due.max(self.started.plus_millis(self.settings.grant_ms));
+        let due = due.max(self.grant_until);
+        self.recover_since.get_or_insert(cx.now);
+        if cx.now < due {
+            return self.wake(due);
+        }
+        let runs = known.voters.iter().filter_map(|guid| match *guid {
+            guid if guid == self.me.guid => Some(self.me),
+            guid => Self::run_of(guid, cx.view),
+        });
+        let listed: Vec<NodeId> = runs.collect();
+        if listed.len() < known.voters.len() && !self.may_force_recovery(cx.now) {
+            return self.recovery_failed(cx);
+        }
+        self.launch(Plan::default(), None, listed, cx);
+    }
+
+    /// Whether a recovery may do without those who do not answer.
+    pub(super) fn may_force_recovery(&self, now: Time) -> bool {
+        let patience_ms = self.settings.recover_force_ms;
+        let since = self.recover_since;
+        self.settings.split_brain == SplitBrain::Available
+            && since.is_some_and(|since| now >= since.plus_millis(patience_ms))
+    }
+
+    /// Not now. Tried again after a while.
+    pub(super) fn recovery_failed(&mut self, cx: &mut Context<'_>) {
+        if matches!(self.role, Role::Claiming(_)) {
+            self.stand_back(cx);
+        }
+        let jitter_ms = self.random_below(self.settings.recover_ms);
+        self.uneasy = Some(Uneasy {
+            since: cx.now,
+            jitter_ms,
+        });
+        self.wake(cx.now.plus_millis(self.settings.claim_ms));
+    }
+
+    /// All that can promise has promised, and this run is not one that the base names.
+    pub(super) fn recover_from(
+        &mut self,
+        base: &Record,
+        survivors: &[NodeId],
+        cx: &mut Context<'_>,
+    ) {
+        let Role::Claiming(claim) = &self.role else {
+            return;
+        };
+        if !base.names_guid(self.me.guid) {
+            self.stale = self.stale.max(Some(base.term));
+        }
+        if !survivors.is_empty() {
+            // One of them claims, and needs nothing from a disk.
+            return self.recovery_failed(cx);
+        }
+        let named = |guid: &Guid| base.names_guid(*guid) && claim.has_promised(*guid);
+        if !base.names_guid(self.me.guid) && base.voters.iter().any(named) {
+            return self.recovery_failed(cx);
+        }
+        let sources = sources(claim, base, self.me);
+        self.figures.recovered += 1;
+        self.complete = false;
+        self.filling = None;
+        self.tail.clear();
+        self.requests.clear();
+        cx.store.bring_back();
+        self.gather_from(sources, cx);
+    }
+
+    fn gather_from(&mut self, sources: Vec<Guid>, cx: &mut Context<'_>) {
+        let patience_ms = self.settings.claim_ms * 2;
+        let Role::Claiming(claim) = &mut self.role else {
+            return;
+        };
+        claim.retry_at = cx.now.plus_millis(patience_ms);
+        let term = claim.term;
+        let Some(first) = sources.first().copied() else {
+            return self.recovered(cx);
+        };
+        claim.phase = Phase::Gathering { sources, cursor: 0 };
+        cx.out.send(first, Message::Gather { term, cursor: 0 });
+    }
+
+    /// Hands out what this node holds, but for what may not have been acknowledged.
+    pub(super) fn gather(&mut self, from: NodeId, term: Term, cursor: u64, cx: &mut Context<'_>) {
+        let follows = self.follows() == Some(term);
+        if term.node != from || !(self.promised == Some(term) || follows) {
+            return self.nack(from.guid, cx.out);
+        }
+        if !self.complete && self.filling.is_none() {
+            cx.store.bring_back();
+        }
+        let mut entries = Vec::new();
+        let next = cx
+            .store
+            .scan(cursor, self.settings.chunk_bytes_max, &mut entries);
+        if self.complete {
+            let unsettled: Vec<_> = self.tail.iter().map(|placed| &placed.entry.key).collect();
+            entries.retain(|entry: &Entry| !unsettled.contains(&&entry.key));
+        }
+        let gathered = Message::Gathered {
+            term,
+            cursor,
+            entries,
+            next,
+        };
+        cx.out.send(from.guid, gathered);
+    }
+
+    pub(super) fn gathered(
+        &mut self,
+        from: NodeId,
+        term: Term,
+        at: u64,
+        entries: Vec<Entry>,
+        next: Option<u64>,
+        cx: &mut Context<'_>,
+    ) {
+        let patience_ms = self.settings.claim_ms * 2;
+        let claim = match &mut self.role {
+            Role::Claiming(claim) if claim.term == term => claim,
+            Role::Open(open) if open.term == term => {
+                return self.merge_gathered(from, at, &entries, next, cx);
+            }
+            Role::Idle | Role::Claiming(_) | Role::Open(_) | Role::Ceded(_) => return,
+        };
+        let Phase::Gathering { sources, cursor } = &mut claim.phase else {
+            return;
+        };
+        if sources.first() != Some(&from.guid) || *cursor != at {
+            return;
+        }
+        for entry in &entries {
+            cx.store.apply(entry);
+        }
+        claim.retry_at = cx.now.plus_millis(patience_ms);
+        if let Some(next) = next {
+            *cursor = next;
+            let gather = Message::Gather { term, cursor: next };
+            return cx.out.send(from.guid, gather);
+        }
+        let rest = sources.split_off(1);
+        self.gather_from(rest, cx);
+    }
+
+    /// What the disks had is here: this run alone is in sync.
+    fn recovered(&mut self, cx: &mut Context<'_>) {
+        let Role::Claiming(claim) = &self.role else {
+            return;
+        };
+        let Some(base) = claim.highest().cloned() else {
+            return;
+        };
+        let forced = claim.base().is_none();
+        let term = claim.term;
+        let next = Record {
+            term,
+            in_sync: alloc::vec![self.me],
+            voters: base.voters.clone(),
+            lineage: Some(term),
+        };
+        cx.store.discard();
+        self.complete = true;
+        self.lineage = Some(term);
+        cx.out.events.push(Event::Forced { term });
+        if forced {
+            self.role = Role::Idle;
+            self.unblank();
+            return self.take_unasked(next, cx);
+        }
+        self.write(base, next, cx);
+    }
+}
+
+/// Whose entries a recovery gathers: those of the nodes that the base names, and of runs that are
+/// complete under an older record of the same lineage, for the base may never have been in force.
+/// If there is nobody of either kind: those of whoever has something.
+fn sources(claim: &Claim, base: &Record, me: NodeId) -> Vec<Guid> {
+    let holders = claim
+        .promises
+        .iter()
+        .filter(|promised| promised.holding != Holding::Nothing && promised.node != me);
+    let counts = |promised: &Promised| {
+        let lineage = promised.record.as_ref().map(|record| record.lineage);
+        let was_in_sync = promised.holding == Holding::Complete && lineage == Some(base.lineage);
+        base.names_guid(promised.node.guid) || was_in_sync
+    };
+    let counted = holders.clone().filter(|promised| counts(promised));
+    let counted: Vec<Guid> = counted.map(|promised| promised.node.guid).collect();
+    if counted.is_empty() && !base.names_guid(me.guid) {
+        return holders.map(|promised| promised.node.guid).collect();
+    }
+    counted
+}
