@@ -308,19 +308,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_identity() -> impl Strategy<Value = Identity> {
-        (
-            "[a-z0-9-]{1,32}",
-            any::<(u64, u32, u16)>(),
-            any::<core::net::IpAddr>(),
-        )
-            .prop_map(|(guid, (generation, renewal, port), ip)| Identity {
+        ("[a-z0-9-]{1,32}", any::<(u64, u32, u16)>(), any::<IpAddr>()).prop_map(
+            |(guid, (generation, renewal, port), ip)| Identity {
                 id: NodeId {
                     guid: Guid::new(&guid).expect("a guid"),
                     generation,
                 },
                 renewal,
                 address: SocketAddr::new(ip, port),
-            })
+            },
+        )
     }
 
     proptest! {

@@ -45,6 +45,9 @@ const LINES_MAX: usize = 64;
 pub struct Met {
     /// The run at the other end.
     pub node: NodeId,
+    /// The cluster that both are of, for [`Input::State`](super::Input::State): what is said on
+    /// this stream is said within it.
+    pub formation: Option<Formation>,
     /// Whether states may be exchanged. Not with ourselves, and not before this run has a number
     /// that the other end would listen to.
     pub exchange: bool,
@@ -89,11 +92,13 @@ impl Membership {
     /// Whether this node or one that it knows of holds data: what can't be given up for joining
     /// another cluster.
     fn holds_data(&self) -> bool {
-        self.descriptors.values().any(|descriptor| {
+        let mut descriptors = self.descriptors.values();
+        let described = descriptors.any(|descriptor| {
             let place = self.layout.entry(&descriptor.guid);
             descriptor.health.has(Health::HOLDS_DATA)
                 && place.is_none_or(|place| place.state != LayoutState::Left)
-        })
+        });
+        described || self.joined_data
     }
 
     /// Takes the hello of another node, or its reply to ours, with the protocol versions that it
@@ -154,11 +159,14 @@ impl Membership {
             Agreement::Ourselves => {
                 return Ok(Met {
                     node,
+                    formation: self.formation,
                     exchange: false,
                 });
             }
             Agreement::WeJoin(formation) | Agreement::Begin(formation) => {
                 self.form(now, formation, out);
+                // Its nodes' descriptors come later, and until then others may be met.
+                self.joined_data = theirs.holds_data;
             }
         }
         if theirs.known_generation > self.identity.id.generation {
@@ -166,7 +174,11 @@ impl Membership {
         }
         self.refused_at = None;
         let exchange = self.generation_wanted.is_none();
-        Ok(Met { node, exchange })
+        Ok(Met {
+            node,
+            formation: self.formation,
+            exchange,
+        })
     }
 
     fn standing(&self) -> Standing<'_> {
