@@ -16,6 +16,7 @@ use super::{Liveness, Membership, Phase};
 use crate::layout::{Health, LayoutState};
 use crate::member::{Guid, NodeId};
 use crate::notice::Severity;
+use crate::planted::{self, Bug};
 use crate::protocol::peer::{Introduction, Reason};
 use crate::time::{Now, Time};
 
@@ -152,6 +153,7 @@ impl Membership {
         };
         let known = self.view.get(&guid).copied();
         let up = known.filter(|known| known.liveness != Liveness::Down);
+        let up = up.filter(|_| !planted::has(Bug::AllowTwins));
         let up = up.map(|known| known.identity);
         let agreement = agree(&self.standing(), &standing, versions, up.as_ref())?;
         match agreement {
@@ -330,12 +332,15 @@ impl Membership {
         let is_up = |address: &SocketAddr| up.iter().any(|member| member.address == *address);
         let mut absent: alloc::vec::Vec<SocketAddr> = self.absent().map(|it| it.address).collect();
         absent.extend(self.seeds.iter().filter(|seed| !is_up(seed)));
+        if planted::has(Bug::NeverTryAgain) {
+            return;
+        }
         self.hands.random.choose(&mut absent, 1);
         let is_suspected = |member: &Identity| {
             let known = self.view.get(&member.id.guid);
             known.is_some_and(|known| known.liveness == Liveness::Suspected)
         };
-        if up.iter().any(is_suspected) {
+        if up.iter().any(is_suspected) && !planted::has(Bug::LeaveSuspected) {
             // One that never hears that it is suspected stays so: foca tells it only so often, and
             // forgets to take it down when it loses its own identity meanwhile.
             up.retain(is_suspected);

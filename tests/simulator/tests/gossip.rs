@@ -19,7 +19,9 @@ fn checked(seed: u64) -> Report {
     let plan = Plan::draw(seed);
     let once = || {
         let report = run(&plan, seed, false);
-        report.unwrap_or_else(|what| panic!("seed {seed}: {what}; zufar-gossip --seed {seed}"))
+        report.unwrap_or_else(|what| {
+            panic!("seed {seed}: {what}; cargo gossip --seed {seed} --trace")
+        })
     };
     let report = once();
     assert_eq!(once(), report, "seed {seed}: a second run was another one");
