@@ -131,6 +131,8 @@ pub struct Membership {
     /// Its address as text, for introductions.
     address: Box<str>,
     formation: Option<Formation>,
+    /// The cluster held data when this node joined it.
+    joined_data: bool,
     phase: Phase,
     /// Nothing is said or heard any more.
     gone: bool,
@@ -211,6 +213,7 @@ impl Membership {
             identity,
             address: identity.address.to_string().into(),
             formation: start.formation,
+            joined_data: false,
             phase: Phase::Looking,
             gone: false,
             started: now.time,
@@ -248,7 +251,11 @@ impl Membership {
                 }
             }
             Input::Seeds(seeds) => self.set_seeds(seeds, out),
-            Input::State { records } => self.merge_state(now, records, out),
+            Input::State { formation, records } => match formation == self.formation {
+                true => self.merge_state(now, records, out),
+                // One of us has gone over to another cluster since they have met.
+                false => self.hands.counters.strangers += 1,
+            },
             Input::Refused { from, reason, text } => {
                 self.refused(now, from, reason, text, out);
             }

@@ -123,6 +123,8 @@ pub(crate) struct Node {
     outputs: Outputs,
     opened: Vec<u8>,
     calls: Calls,
+    /// The cluster that both ends of a connection have agreed to be of, while it is open.
+    agreed: BTreeMap<Place, Option<Formation>>,
     /// Who waits for the verdict on a run, by the number that membership knows.
     asked: BTreeMap<u64, Place>,
     next_asker: u64,
@@ -171,6 +173,7 @@ impl Node {
             outputs: Outputs::default(),
             opened: Vec::new(),
             calls: Calls::default(),
+            agreed: BTreeMap::new(),
             asked: BTreeMap::new(),
             next_asker: 0,
             resolved: settings.seeds.iter().map(|_| Vec::new()).collect(),
@@ -330,13 +333,13 @@ impl Node {
             }
             Frame::Refused { reason, text } => self.be_refused(now, place, reason, text, out),
             Frame::StateRequest { last, records } if !opened => {
-                self.tell(now, Input::State { records }, out);
+                self.take_state(now, place, records, out);
                 if last {
                     self.say_state(place, false, Then::Nothing, out);
                 }
             }
             Frame::StateReply { last, records } if opened => {
-                self.tell(now, Input::State { records }, out);
+                self.take_state(now, place, records, out);
                 if last {
                     self.end_call(place.conn, out);
                 }
@@ -365,6 +368,7 @@ impl Node {
 
     /// A connection is gone.
     pub(crate) fn handle_closed(&mut self, place: Place) {
+        self.agreed.remove(&place);
         self.asked.retain(|_, asker| *asker != place);
         if place.worker == WorkerId(0) {
             self.calls.remove(place.conn);
@@ -389,7 +393,10 @@ impl Node {
         let mut settled = None;
         if let Some(theirs) = theirs {
             match self.meet(now, versions, guid, theirs, out) {
-                Ok(met) => settled = Some(met.node),
+                Ok(met) => {
+                    self.agreed.insert(place, met.formation);
+                    settled = Some(met.node);
+                }
                 Err((reason, text)) => {
                     refuse(place, reason, &text, out);
                     return;
@@ -441,6 +448,7 @@ impl Node {
                 return;
             }
         };
+        self.agreed.insert(place, met.formation);
         let then = Then::Settle(Some(met.node));
         out.says.push(Say {
             place,
@@ -490,6 +498,11 @@ impl Node {
             frames: Vec::new(),
             then: Then::Finish,
         });
+    }
+
+    fn take_state(&mut self, now: Now, place: Place, records: &[u8], out: &mut NodeOut<'_>) {
+        let formation = self.agreed.get(&place).copied().flatten();
+        self.tell(now, Input::State { formation, records }, out);
     }
 
     fn say_state(&self, place: Place, asks: bool, then: Then, out: &mut NodeOut<'_>) {

@@ -18,6 +18,7 @@ use super::timers::Task;
 use super::{Liveness, Membership};
 use crate::layout::{Descriptor, LayoutEntry, LayoutState, Merged, NODES_MAX};
 use crate::member::Guid;
+use crate::planted::{self, Bug};
 use crate::time::{Now, Time};
 
 impl Membership {
@@ -102,8 +103,12 @@ impl Membership {
         if identity.id.guid == self.identity.id.guid {
             self.own_name_seen(&identity, out);
             // It has to refute that it is dead, or to come back if it has been declared down.
-            let doubted = identity == self.identity && member.state() != State::Alive;
-            return doubted.then_some(member);
+            let doubted = match member.state() {
+                State::Alive => false,
+                State::Suspect => !planted::has(Bug::LeaveSuspected),
+                State::Down => true,
+            };
+            return (doubted && identity == self.identity).then_some(member);
         }
         let Some(known) = self.view.get(&identity.id.guid) else {
             if self.view.len() >= NODES_MAX {

@@ -28,6 +28,7 @@ use super::rumours::Rumours;
 use super::timers::{Task, Timers};
 use super::{Known, Liveness};
 use crate::member::Guid;
+use crate::planted::{self, Bug};
 use crate::time::Time;
 use core::net::SocketAddr;
 
@@ -237,7 +238,7 @@ pub(super) fn tell(before: Option<&Known>, after: &Known, out: &mut Outputs) {
         before.identity <= after.identity,
         "a node never goes back to an earlier run"
     );
-    if before.identity.id != node {
+    if before.identity.id != node && !planted::has(Bug::HideRestart) {
         out.events.push(Event::Restarted {
             before: before.identity.id,
             after: node,

@@ -16,6 +16,7 @@ use super::{Liveness, Membership, Phase};
 use crate::layout::{Health, LayoutState};
 use crate::member::{Guid, NodeId};
 use crate::notice::Severity;
+use crate::planted::{self, Bug};
 use crate::protocol::peer::{Introduction, Reason};
 use crate::time::{Now, Time};
 
@@ -45,6 +46,9 @@ const LINES_MAX: usize = 64;
 pub struct Met {
     /// The run at the other end.
     pub node: NodeId,
+    /// The cluster that both are of, for [`Input::State`](super::Input::State): what is said on
+    /// this stream is said within it.
+    pub formation: Option<Formation>,
     /// Whether states may be exchanged. Not with ourselves, and not before this run has a number
     /// that the other end would listen to.
     pub exchange: bool,
@@ -89,11 +93,13 @@ impl Membership {
     /// Whether this node or one that it knows of holds data: what can't be given up for joining
     /// another cluster.
     fn holds_data(&self) -> bool {
-        self.descriptors.values().any(|descriptor| {
+        let mut descriptors = self.descriptors.values();
+        let described = descriptors.any(|descriptor| {
             let place = self.layout.entry(&descriptor.guid);
             descriptor.health.has(Health::HOLDS_DATA)
                 && place.is_none_or(|place| place.state != LayoutState::Left)
-        })
+        });
+        described || self.joined_data
     }
 
     /// Takes the hello of another node, or its reply to ours, with the protocol versions that it
@@ -147,6 +153,7 @@ impl Membership {
         };
         let known = self.view.get(&guid).copied();
         let up = known.filter(|known| known.liveness != Liveness::Down);
+        let up = up.filter(|_| !planted::has(Bug::AllowTwins));
         let up = up.map(|known| known.identity);
         let agreement = agree(&self.standing(), &standing, versions, up.as_ref())?;
         match agreement {
@@ -154,11 +161,14 @@ impl Membership {
             Agreement::Ourselves => {
                 return Ok(Met {
                     node,
+                    formation: self.formation,
                     exchange: false,
                 });
             }
             Agreement::WeJoin(formation) | Agreement::Begin(formation) => {
                 self.form(now, formation, out);
+                // Its nodes' descriptors come later, and until then others may be met.
+                self.joined_data = theirs.holds_data;
             }
         }
         if theirs.known_generation > self.identity.id.generation {
@@ -166,7 +176,11 @@ impl Membership {
         }
         self.refused_at = None;
         let exchange = self.generation_wanted.is_none();
-        Ok(Met { node, exchange })
+        Ok(Met {
+            node,
+            formation: self.formation,
+            exchange,
+        })
     }
 
     fn standing(&self) -> Standing<'_> {
@@ -318,12 +332,15 @@ impl Membership {
         let is_up = |address: &SocketAddr| up.iter().any(|member| member.address == *address);
         let mut absent: alloc::vec::Vec<SocketAddr> = self.absent().map(|it| it.address).collect();
         absent.extend(self.seeds.iter().filter(|seed| !is_up(seed)));
+        if planted::has(Bug::NeverTryAgain) {
+            return;
+        }
         self.hands.random.choose(&mut absent, 1);
         let is_suspected = |member: &Identity| {
             let known = self.view.get(&member.id.guid);
             known.is_some_and(|known| known.liveness == Liveness::Suspected)
         };
-        if up.iter().any(is_suspected) {
+        if up.iter().any(is_suspected) && !planted::has(Bug::LeaveSuspected) {
             // One that never hears that it is suspected stays so: foca tells it only so often, and
             // forgets to take it down when it loses its own identity meanwhile.
             up.retain(is_suspected);

@@ -29,6 +29,8 @@ pub enum Input<'a> {
     Seeds(&'a [SocketAddr]),
     /// A part of another node's state has come over a stream, after a hello that both agreed to.
     State {
+        /// The cluster that both have agreed to be of: [`Met::formation`](super::Met).
+        formation: Option<Formation>,
         /// Records, as a state request or reply has them.
         records: &'a [u8],
     },
@@ -238,7 +240,7 @@ pub struct Counters {
     pub datagrams_sent: u64,
     /// Datagrams and records that are malformed or longer than allowed.
     pub malformed: u64,
-    /// Datagrams of another cluster.
+    /// Datagrams and states of another cluster.
     pub strangers: u64,
     /// Datagrams from a node of our own name.
     pub own_name: u64,

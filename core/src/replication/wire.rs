@@ -122,7 +122,7 @@ fn put_entry(entry: &Entry, into: &mut Vec<u8>) {
     into.extend_from_slice(&entry.key);
     let state = u8::from(entry.state != State::Tombstone) * HAS_STATE;
     put_u8(
-        state | u8::from(entry.request.is_some()) * HAS_REQUEST,
+        state | (u8::from(entry.request.is_some()) * HAS_REQUEST),
         into,
     );
     if let State::Item(bytes) = &entry.state {

@@ -1,4 +1,4 @@
-//! `zufar-gossip`: runs gossip alone on many seeds, or measures it.
+//! `cargo gossip`: runs gossip alone on many seeds, or measures it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -10,6 +10,7 @@ use zufar_simulator::gossip::{Plan, Report, run};
 
 /// Runs gossip on virtual time, with faults and checks that a seed decides.
 #[derive(Parser)]
+#[command(name = "cargo gossip")]
 struct Arguments {
     /// Replay this one seed, and show what it has drawn
     #[arg(long, conflicts_with = "seeds")]
@@ -23,6 +24,10 @@ struct Arguments {
     /// With --seed: print every event
     #[arg(long, requires = "seed")]
     trace: bool,
+    /// Break the core in this way first, to see whether it is found
+    #[cfg(feature = "planted")]
+    #[arg(long)]
+    bug: Option<String>,
     /// Measure how long deaths take to be known, in so many trials for each size
     #[arg(long)]
     detect: Option<u64>,
@@ -33,6 +38,15 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    #[cfg(feature = "planted")]
+    if let Some(wanted) = &arguments.bug {
+        let all = zufar_core::planted::Bug::GOSSIP;
+        let Some((_, bug)) = all.iter().find(|(name, _)| name == wanted) else {
+            tell(&format!("the bugs are {:?}", all.map(|(name, _)| name)));
+            return ExitCode::FAILURE;
+        };
+        zufar_core::planted::plant(Some(*bug));
+    }
     if let Some(trials) = arguments.detect {
         measure(trials);
         return ExitCode::SUCCESS;
@@ -96,7 +110,9 @@ fn sweep(seeds: std::ops::Range<u64>) -> ExitCode {
             }
             Err(what) => {
                 failed += 1;
-                tell(&format!("seed {seed}: {what}"));
+                tell(&format!(
+                    "seed {seed}: {what}\nreplay: cargo gossip --seed {seed} --trace"
+                ));
             }
         }
     }

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use zufar_core::member::{Guid, NodeId};
-use zufar_core::membership::{Evidence, Input, Met};
+use zufar_core::membership::{Evidence, Formation, Input, Met};
 use zufar_core::protocol::peer::{
     DeathVerdict, Frame, Introduction, VERSION_HIGHEST, VERSION_LOWEST, decode, encode,
 };
@@ -40,6 +40,8 @@ pub(super) struct Stream {
     pub(super) opener: End,
     pub(super) accepter: End,
     pub(super) purpose: Purpose,
+    /// What the opener and the accepter have agreed to be of.
+    pub(super) formations: [Option<Formation>; 2],
 }
 
 fn frame(frame: &Frame<'_>, into: &mut Vec<u8>) {
@@ -67,8 +69,10 @@ pub(super) struct Taken {
     pub(super) reply: Vec<u8>,
     /// The stream has done what it was opened for.
     pub(super) over: bool,
-    /// Whom the other end is.
+    /// Whom an opener has met.
     pub(super) met: Option<Met>,
+    /// What this end has agreed to be of.
+    pub(super) formation: Option<Formation>,
 }
 
 /// One end of a stream gets bytes.
@@ -78,6 +82,8 @@ pub(super) struct Taking<'a> {
     pub(super) number: u64,
     pub(super) from: SocketAddr,
     pub(super) purpose: Purpose,
+    /// What this end has agreed to be of.
+    pub(super) formation: Option<Formation>,
 }
 
 impl Taking<'_> {
@@ -89,12 +95,18 @@ impl Taking<'_> {
             bytes = &bytes[consumed..];
             self.frame(frame, &mut taken);
         }
+        taken.formation = self.formation;
         taken
     }
 
     fn input(&mut self, input: Input<'_>) {
         let process = &mut *self.process;
         process.membership.handle(self.now, input, &mut process.out);
+    }
+
+    fn merge(&mut self, records: &[u8]) {
+        let formation = self.formation;
+        self.input(Input::State { formation, records });
     }
 
     fn frame(&mut self, received: Frame<'_>, taken: &mut Taken) {
@@ -122,13 +134,13 @@ impl Taking<'_> {
                 taken.over = true;
             }
             Frame::StateRequest { last, records } => {
-                self.input(Input::State { records });
+                self.merge(records);
                 if last {
                     self.state(taken, |last, records| Frame::StateReply { last, records });
                 }
             }
             Frame::StateReply { last, records } => {
-                self.input(Input::State { records });
+                self.merge(records);
                 taken.over = last;
             }
             Frame::DeathQuestion { guid, generation } => {
@@ -169,7 +181,8 @@ impl Taking<'_> {
             &mut process.out,
         );
         match met {
-            Ok(_) => {
+            Ok(met) => {
+                self.formation = met.formation;
                 let to = Guid::new(guid).ok();
                 let own = membership.identity().id.guid;
                 let reply = Frame::HelloReply {
@@ -206,6 +219,7 @@ impl Taking<'_> {
             return;
         };
         taken.met = Some(met);
+        self.formation = met.formation;
         match self.purpose {
             Purpose::Exchange if met.exchange => {
                 self.state(taken, |last, records| Frame::StateRequest { last, records });

@@ -430,8 +430,12 @@ impl World {
             number,
             from: from_address,
             purpose: stream.purpose,
+            formation: stream.formations[usize::from(!to_opener)],
         };
         let taken = taking.take(bytes);
+        if let Some(stream) = self.streams.get_mut(&number) {
+            stream.formations[usize::from(!to_opener)] = taken.formation;
+        }
         if taken.met.is_some()
             && self.runs(from)
             && let Some(process) = self.hosts[at.host].process.as_mut()
@@ -473,6 +477,7 @@ impl World {
                 opener: self.end(from),
                 accepter: End { host: to, epoch: 0 },
                 purpose,
+                formations: [None; 2],
             },
         );
         let after_us = self.network.stream();
