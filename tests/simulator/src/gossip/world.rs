@@ -275,7 +275,8 @@ impl World {
     }
 
     fn note(&mut self, what: &str, one: usize, other: u64) {
-        self.trace.note(self.now, what, one as u64, other);
+        self.trace
+            .note(self.now, one as u16, what, one as u64, other);
     }
 
     fn end(&self, host: usize) -> End {
@@ -522,7 +523,7 @@ impl World {
             self.say(*asker, true, answer(*about, *verdict));
         }
         for notice in out.notices.drain(..) {
-            self.trace.note(self.now, &notice.text, host as u64, 0);
+            self.trace.note(self.now, host as u16, &notice.text, 0, 0);
             self.notices.push((host, notice));
         }
         out.clear();
@@ -542,7 +543,7 @@ impl World {
 
     fn note_event(&mut self, host: usize, event: Event) {
         let text = format!("{event:?}");
-        self.trace.note(self.now, &text, host as u64, 0);
+        self.trace.note(self.now, host as u16, &text, 0, 0);
     }
 
     /// A node keeps a connection to each other node that is up.

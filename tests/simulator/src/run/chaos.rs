@@ -279,7 +279,7 @@ impl Run {
         };
         let mut noted_ms = now.unix_ms.saturating_sub(unsafe_ms + CLOCK_NOTE_MS);
         let is_young = now.time < Time::from_millis(FIRST_NOTE_MS);
-        if is_young && self.world.disk.recovery().reached_unix_ms == 0 {
+        if is_young && self.world.disk().recovery().reached_unix_ms == 0 {
             noted_ms = 0;
         }
         let rules = if self.plan.node.disk {

@@ -316,7 +316,7 @@ impl World {
         .expect("frames are whole");
         for (partition, message) in messages {
             self.trace
-                .note(self.now, "frame", to as u64, frame.len() as u64);
+                .note(self.now, to as u16, "frame", to as u64, frame.len() as u64);
             self.tell(|| format!("{from:?} -> n{to} {message:?}"));
             let bias = self.bias(&message);
             self.input(to, partition, Input::Message { from, message });
@@ -362,8 +362,13 @@ impl World {
         self.tell(|| format!("n{host}.{generation} p{partition} {event:?}"));
         match event {
             Event::Opened { record, .. } => {
-                self.trace
-                    .note(self.now, "opened", host as u64, record.term.counter);
+                self.trace.note(
+                    self.now,
+                    host as u16,
+                    "opened",
+                    host as u64,
+                    record.term.counter,
+                );
                 self.opened(host, partition, record);
             }
             Event::Keep {
@@ -611,7 +616,8 @@ impl World {
         };
         let partition = usize::from(current.partition);
         client.hints[partition] = client.hints[partition].max(hint);
-        self.trace.note(self.now, "reply", at as u64, attempt);
+        self.trace
+            .note(self.now, at as u16, "reply", at as u64, attempt);
         self.tell(|| format!("client {at} {current:?}: {reply:?}"));
         match reply {
             Reply::Told(told) => {

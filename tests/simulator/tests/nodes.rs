@@ -1,0 +1,276 @@
+//! Several nodes on several hosts: they find each other by what their workers' peer ports say,
+//! agree on who is there and on who owns what, and notice who goes.
+
+use std::sync::Arc;
+
+use zufar_core::disk::Recovery;
+use zufar_core::id::WorkerId;
+use zufar_core::machine::Listener;
+use zufar_core::member::{Guid, NodeId};
+use zufar_core::membership::Liveness;
+use zufar_core::node::{ClusterSettings, ClusterView};
+use zufar_core::secure::{Credentials, Secrets, Seed};
+use zufar_core::worker::Worker;
+use zufar_simulator::Random;
+use zufar_simulator::plan::{DiskPlan, NetworkPlan};
+use zufar_simulator::rig::{START_UNIX_MS, settings};
+use zufar_simulator::trace::Trace;
+use zufar_simulator::world::{Crash, HostId, Launch, Program, Runnable, World};
+
+const WORKERS: u16 = 2;
+const SECRET: &str = "a secret that is long enough for a cluster\n";
+const OTHER: &str = "another secret that is long enough, as well\n";
+
+/// What a node is started with.
+#[derive(Clone, Copy)]
+struct Node<'a> {
+    secret: Option<&'a str>,
+    cluster: &'a str,
+    /// It holds items of an earlier run.
+    holds_data: bool,
+}
+
+const NODE: Node<'_> = Node {
+    secret: Some(SECRET),
+    cluster: "shop",
+    holds_data: false,
+};
+
+/// Hosts 0 to `count`, each of which knows host 0 by its name.
+fn world(seed: u64, count: u16) -> World {
+    let network = NetworkPlan {
+        latency_us_max: 200,
+        stall_percent: 0,
+        buffer_bytes: 200_000,
+        small_segments: true,
+        short_reads: true,
+        short_writes: true,
+    };
+    let disk = DiskPlan {
+        latency_us_max: 500,
+        slow_us_max: 1000,
+    };
+    let trace = Trace::new(false);
+    let mut world = World::new(Random::new(seed), network, disk, START_UNIX_MS, trace);
+    for _ in 1..count {
+        world.add_host(zufar_core::time::Time::ZERO, START_UNIX_MS);
+    }
+    let first = HostId(0).address(Listener::Peer);
+    world.names.insert("first:8123".into(), vec![first]);
+    world
+}
+
+fn guid(host: HostId) -> Guid {
+    Guid::new(&format!("node-{}", host.0)).expect("a guid")
+}
+
+fn start(world: &mut World, host: HostId, node: Node<'_>) {
+    world.start_host(host, |launch| program(launch, node));
+}
+
+fn program(launch: Launch<'_>, node: Node<'_>) -> Program {
+    let host = launch.host;
+    let shared = Arc::new(settings(WORKERS, 8 << 20, false));
+    let secrets = node
+        .secret
+        .map(|text| Secrets::parse(text.as_bytes()).expect("long"));
+    let cluster = ClusterSettings {
+        name: node.cluster.into(),
+        credentials: Credentials::new(node.cluster, secrets),
+        id: NodeId {
+            guid: guid(host),
+            generation: launch.now.unix_ms + u64::from(launch.run),
+        },
+        address: host.address(Listener::Peer),
+        client_address: host.address(Listener::Client).to_string(),
+        peer_address: host.address(Listener::Peer).to_string(),
+        version: "0.1.0".into(),
+        rack: "1".into(),
+        weight: 100,
+        replication_factor: 2,
+        seeds: if host.0 == 0 {
+            Vec::new()
+        } else {
+            vec!["first:8123".into()]
+        },
+        wait_for_others: false,
+        formation: None,
+        layout: Vec::new(),
+        holds_data: node.holds_data,
+    };
+    let worker = |id: u16| -> Box<dyn Runnable> {
+        let worker = Worker::new(Arc::clone(&shared), WorkerId(id), &Recovery::default());
+        let mut seed = [host.0 as u8; 32];
+        (seed[0], seed[1]) = (id as u8, launch.run as u8);
+        let worker = worker.in_cluster(launch.now, cluster.clone(), Seed::new(seed));
+        Box::new(worker.expect("what it says of itself is short"))
+    };
+    Program {
+        machines: (0..WORKERS).map(worker).collect(),
+        disk: false,
+    }
+}
+
+/// Lets so much time pass.
+fn pass(world: &mut World, milliseconds: u64) {
+    world.set_timer(7, milliseconds * 1000);
+    loop {
+        match world.step() {
+            Some(zufar_simulator::world::Incident::Timer(7)) => return,
+            Some(_) | None => {}
+        }
+    }
+}
+
+fn view(world: &World, host: HostId) -> &ClusterView {
+    let worker: &Worker = world.machine_of(host, WORKERS - 1).expect("it runs");
+    worker.cluster_view().expect("every worker has the view")
+}
+
+/// The nodes that `host` believes to be up, itself included.
+fn up(world: &World, host: HostId) -> Vec<Guid> {
+    let view = view(world, host);
+    let members = view.members.iter();
+    let up = members.filter(|member| member.liveness == Liveness::Up);
+    let mut up: Vec<Guid> = up.map(|member| member.node.guid).collect();
+    up.push(view.me.guid);
+    up.sort_unstable();
+    up
+}
+
+fn guids(hosts: &[u16]) -> Vec<Guid> {
+    hosts.iter().map(|host| guid(HostId(*host))).collect()
+}
+
+/// Within so many milliseconds `hosts` all believe just each other to be up.
+fn agree_within(world: &mut World, hosts: &[u16], milliseconds: u64) {
+    let expected = guids(hosts);
+    for _ in 0..milliseconds / 50 {
+        pass(world, 50);
+        let agreed = |host: &u16| {
+            let worker: Option<&Worker> = world.machine_of(HostId(*host), WORKERS - 1);
+            let known = worker.is_some_and(|worker| worker.cluster_view().is_some());
+            known && up(world, HostId(*host)) == expected
+        };
+        if hosts.iter().all(agreed) {
+            return;
+        }
+    }
+    let seen: Vec<_> = hosts.iter().map(|host| up(world, HostId(*host))).collect();
+    panic!("not agreed on {expected:?}: {seen:?}");
+}
+
+#[test]
+fn nodes_that_start_one_after_another_find_each_other() {
+    for seed in 0..5 {
+        let mut world = world(seed, 3);
+        for host in 0..3 {
+            start(&mut world, HostId(host), NODE);
+            pass(&mut world, 300);
+        }
+        agree_within(&mut world, &[0, 1, 2], 10_000);
+        pass(&mut world, 2000);
+        let digest = view(&world, HostId(0)).placement.digest();
+        for host in world.hosts() {
+            let view = view(&world, host);
+            assert!(view.serving, "seed {seed}");
+            assert_eq!(view.placement.digest(), digest, "seed {seed}");
+            assert_eq!(view.placement.node_count(), 3, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_process_that_dies_is_down_soon_and_up_again_as_another_run() {
+    for seed in 0..5 {
+        let mut world = world(seed, 3);
+        for host in 0..3 {
+            start(&mut world, HostId(host), NODE);
+        }
+        agree_within(&mut world, &[0, 1, 2], 10_000);
+        let before = view(&world, HostId(2)).me;
+        world.crash_host(HostId(2), Crash::Process);
+        agree_within(&mut world, &[0, 1], 10_000);
+        start(&mut world, HostId(2), NODE);
+        agree_within(&mut world, &[0, 1, 2], 10_000);
+        let view = view(&world, HostId(0));
+        let after = view.member(&guid(HostId(2))).expect("it is known").node;
+        assert!(after.generation > before.generation, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_node_that_stops_is_not_waited_for() {
+    let mut world = world(1, 2);
+    start(&mut world, HostId(0), NODE);
+    start(&mut world, HostId(1), NODE);
+    agree_within(&mut world, &[0, 1], 10_000);
+    world.stop_host(HostId(1));
+    agree_within(&mut world, &[0], 400);
+}
+
+#[test]
+fn a_node_that_others_cannot_reach_is_down_and_comes_back() {
+    let mut world = world(2, 3);
+    for host in 0..3 {
+        start(&mut world, HostId(host), NODE);
+    }
+    agree_within(&mut world, &[0, 1, 2], 10_000);
+    for other in [0, 1] {
+        world.cut_both(HostId(2), HostId(other));
+    }
+    agree_within(&mut world, &[0, 1], 20_000);
+    world.heal_all();
+    agree_within(&mut world, &[0, 1, 2], 30_000);
+}
+
+/// Starts a node beside another one, and tells what both operators read after ten seconds.
+fn refusal(first: Node<'_>, second: Node<'_>) -> [String; 2] {
+    let mut world = world(3, 2);
+    start(&mut world, HostId(0), first);
+    pass(&mut world, 100);
+    start(&mut world, HostId(1), second);
+    pass(&mut world, 10_000);
+    assert_eq!(up(&world, HostId(0)), guids(&[0]));
+    [0, 1].map(|host| {
+        let notices = world.notices_of(HostId(host)).iter();
+        let refused = notices.filter(|notice| notice.event == "peer-refused");
+        refused.map(|notice| notice.text.clone() + "\n").collect()
+    })
+}
+
+#[test]
+fn both_operators_read_why_a_node_is_refused() {
+    let other_secret = Node {
+        secret: Some(OTHER),
+        ..NODE
+    };
+    let [ours, theirs] = refusal(NODE, other_secret);
+    assert!(ours.contains("secret is none of those"), "{ours}");
+    assert!(theirs.contains("your cluster secret is none"), "{theirs}");
+
+    let no_secret = Node {
+        secret: None,
+        ..NODE
+    };
+    let [ours, theirs] = refusal(NODE, no_secret);
+    assert!(ours.contains("clear text"), "{ours}");
+    assert!(theirs.contains("has a cluster secret"), "{theirs}");
+
+    let unprotected = |cluster| Node {
+        secret: None,
+        cluster,
+        ..NODE
+    };
+    let [ours, theirs] = refusal(unprotected("shop"), unprotected("bank"));
+    assert!(ours.contains("cluster `bank`"), "{ours}");
+    assert!(theirs.contains("cluster `shop`"), "{theirs}");
+
+    let full = Node {
+        holds_data: true,
+        ..NODE
+    };
+    let [ours, theirs] = refusal(full, full);
+    assert!(ours.contains("formed apart"), "{ours}");
+    assert!(theirs.contains("formed apart"), "{theirs}");
+}
