@@ -96,6 +96,7 @@ fn ask(host: &str, port: u16) -> Result<Vec<u8>, String> {
             lowest: VERSION_LOWEST,
             highest: VERSION_HIGHEST,
             guid: "",
+            node: None,
         },
         &mut question,
     );

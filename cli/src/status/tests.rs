@@ -166,6 +166,7 @@ fn node_that_says(answer: Vec<u8>) -> u16 {
                 lowest: 1,
                 highest: 1,
                 guid: "",
+                node: None,
             },
             &mut expected,
         );
@@ -194,6 +195,7 @@ fn a_node_s_answer_is_found_behind_its_hello() {
     let hello = Frame::HelloReply {
         version: 1,
         guid: "0",
+        node: None,
     };
     let port = node_that_says(frames(&[hello, reply.clone()]));
     assert_eq!(ask("127.0.0.1", port), Ok(frames(&[reply])));

@@ -44,6 +44,10 @@ const KIND_HELLO_REPLY: u8 = 2;
 const KIND_REFUSED: u8 = 3;
 const KIND_STATUS_REQUEST: u8 = 4;
 const KIND_STATUS_REPLY: u8 = 5;
+const KIND_STATE_REQUEST: u8 = 16;
+const KIND_STATE_REPLY: u8 = 17;
+const KIND_DEATH_QUESTION: u8 = 18;
+const KIND_DEATH_ANSWER: u8 = 19;
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub enum Frame<'a> {
         highest: u16,
         /// The node that speaks; empty for a command.
         guid: &'a str,
+        /// What a node says of itself beyond its name; none for a command.
+        node: Option<Introduction<'a>>,
     },
     /// Answers a hello.
     HelloReply {
@@ -63,6 +69,8 @@ pub enum Frame<'a> {
         version: u16,
         /// The node that answers.
         guid: &'a str,
+        /// What it says of itself; none where a command has asked.
+        node: Option<Introduction<'a>>,
     },
     /// Answers what can't be carried out; the connection is then closed.
     Refused {
@@ -78,11 +86,95 @@ pub enum Frame<'a> {
         /// The nodes, in the order to be shown.
         nodes: Vec<NodeStatus<'a>>,
     },
+    /// What the sender knows of the cluster, and a wish to hear the same. Parts that are not the
+    /// last are followed by more.
+    StateRequest {
+        /// Whether it is the last part.
+        last: bool,
+        /// Records, as [`crate::membership`] lays them out.
+        records: &'a [u8],
+    },
+    /// Answers a state request, in parts.
+    StateReply {
+        /// Whether it is the last part.
+        last: bool,
+        /// Records, as [`crate::membership`] lays them out.
+        records: &'a [u8],
+    },
+    /// Asks whether a run of a node is dead for the receiver, too.
+    DeathQuestion {
+        /// The node.
+        guid: &'a str,
+        /// The run.
+        generation: u64,
+    },
+    /// Answers that question.
+    DeathAnswer {
+        /// The node.
+        guid: &'a str,
+        /// The run.
+        generation: u64,
+        /// What the sender has found.
+        verdict: DeathVerdict,
+    },
     /// A kind that this release does not know.
     Unknown {
         /// Its number.
         kind: u8,
     },
+}
+
+/// What a node says of itself in a hello or its reply, so that both see whether they belong
+/// together before either believes anything else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Introduction<'a> {
+    /// The cluster's name.
+    pub cluster: &'a str,
+    /// Which forming of a cluster of that name it belongs to; 0 if to none yet.
+    pub formation: u64,
+    /// Partitions of the key space.
+    pub partitions: u32,
+    /// Its run.
+    pub generation: u64,
+    /// Where other nodes reach it, as an IP address and port.
+    pub address: &'a str,
+    /// In a reply: the highest generation that it has heard of for the node that has said hello;
+    /// 0 if none.
+    pub known_generation: u64,
+    /// Whether it serves, and is not just looking for others.
+    pub serving: bool,
+    /// Whether it, or a node that it knows of, holds data.
+    pub holds_data: bool,
+}
+
+/// Whether a run of a node is dead, as another node has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeathVerdict {
+    /// It is: its address refuses connections, or gossip has it down, or a later run has come.
+    Dead,
+    /// It accepts connections.
+    Alive,
+    /// The sender could not find out in time.
+    Unknown,
+}
+
+impl DeathVerdict {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Dead => 0,
+            Self::Alive => 1,
+            Self::Unknown => 2,
+        }
+    }
+
+    const fn of(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Dead),
+            1 => Some(Self::Alive),
+            2 => Some(Self::Unknown),
+            _ => None,
+        }
+    }
 }
 
 /// Why a node refuses.
@@ -96,6 +188,16 @@ pub enum Reason {
     Order,
     /// The node is not able to answer for the moment.
     Busy,
+    /// The other end belongs to a cluster of another name.
+    Cluster,
+    /// The other end divides keys into another number of partitions.
+    Partitions,
+    /// Another live node has the same name.
+    Guid,
+    /// Two clusters of one name were formed apart, and both hold data.
+    Formation,
+    /// The other end does not know the cluster's secret.
+    Secret,
     /// A reason that this release does not know.
     Other(u8),
 }
@@ -107,6 +209,11 @@ impl Reason {
             Self::Frame => 2,
             Self::Order => 3,
             Self::Busy => 4,
+            Self::Cluster => 5,
+            Self::Partitions => 6,
+            Self::Guid => 7,
+            Self::Formation => 8,
+            Self::Secret => 9,
             Self::Other(code) => code,
         }
     }
@@ -117,6 +224,11 @@ impl Reason {
             2 => Self::Frame,
             3 => Self::Order,
             4 => Self::Busy,
+            5 => Self::Cluster,
+            6 => Self::Partitions,
+            7 => Self::Guid,
+            8 => Self::Formation,
+            9 => Self::Secret,
             _ => Self::Other(code),
         }
     }
@@ -296,15 +408,20 @@ pub fn decode(
 
 fn body_of(kind: u8, body: &[u8]) -> IResult<&[u8], Frame<'_>> {
     match kind {
-        KIND_HELLO => (tag(MAGIC), be_u16, be_u16, text)
-            .map(|(_, lowest, highest, guid)| Frame::Hello {
+        KIND_HELLO => (tag(MAGIC), be_u16, be_u16, text, optional_introduction)
+            .map(|(_, lowest, highest, guid, node)| Frame::Hello {
                 lowest,
                 highest,
                 guid,
+                node,
             })
             .parse(body),
-        KIND_HELLO_REPLY => (tag(MAGIC), be_u16, text)
-            .map(|(_, version, guid)| Frame::HelloReply { version, guid })
+        KIND_HELLO_REPLY => (tag(MAGIC), be_u16, text, optional_introduction)
+            .map(|(_, version, guid, node)| Frame::HelloReply {
+                version,
+                guid,
+                node,
+            })
             .parse(body),
         KIND_REFUSED => (be_u8, text)
             .map(|(code, text)| Frame::Refused {
@@ -316,8 +433,67 @@ fn body_of(kind: u8, body: &[u8]) -> IResult<&[u8], Frame<'_>> {
         KIND_STATUS_REPLY => length_value(be_u32, nodes)
             .map(|nodes| Frame::StatusReply { nodes })
             .parse(body),
+        KIND_STATE_REQUEST => (flag, length_data(be_u32))
+            .map(|(last, records)| Frame::StateRequest { last, records })
+            .parse(body),
+        KIND_STATE_REPLY => (flag, length_data(be_u32))
+            .map(|(last, records)| Frame::StateReply { last, records })
+            .parse(body),
+        KIND_DEATH_QUESTION => (text, be_u64)
+            .map(|(guid, generation)| Frame::DeathQuestion { guid, generation })
+            .parse(body),
+        KIND_DEATH_ANSWER => (text, be_u64, map_opt(be_u8, DeathVerdict::of))
+            .map(|(guid, generation, verdict)| Frame::DeathAnswer {
+                guid,
+                generation,
+                verdict,
+            })
+            .parse(body),
         _ => Ok((body, Frame::Unknown { kind })),
     }
+}
+
+/// What nodes have added to the hello of commands.
+fn optional_introduction(input: &[u8]) -> IResult<&[u8], Option<Introduction<'_>>> {
+    match input {
+        [] => Ok((input, None)),
+        _ => introduction.map(Some).parse(input),
+    }
+}
+
+fn introduction(input: &[u8]) -> IResult<&[u8], Introduction<'_>> {
+    (text, be_u64, be_u32, be_u64, text, be_u64, flag, flag)
+        .map(
+            |(
+                cluster,
+                formation,
+                partitions,
+                generation,
+                address,
+                known_generation,
+                serving,
+                holds_data,
+            )| Introduction {
+                cluster,
+                formation,
+                partitions,
+                generation,
+                address,
+                known_generation,
+                serving,
+                holds_data,
+            },
+        )
+        .parse(input)
+}
+
+fn flag(input: &[u8]) -> IResult<&[u8], bool> {
+    map_opt(be_u8, |code| match code {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    })
+    .parse(input)
 }
 
 fn text(input: &[u8]) -> IResult<&[u8], &str> {
@@ -335,12 +511,7 @@ fn nodes(mut input: &[u8]) -> IResult<&[u8], Vec<NodeStatus<'_>>> {
 }
 
 fn node(input: &[u8]) -> IResult<&[u8], NodeStatus<'_>> {
-    let (input, up) = map_opt(be_u8, |code| match code {
-        0 => Some(false),
-        1 => Some(true),
-        _ => None,
-    })
-    .parse(input)?;
+    let (input, up) = flag(input)?;
     let (input, state) = map_opt(be_u8, NodeState::of).parse(input)?;
     let (input, disk) = map_opt(be_u8, DiskState::of).parse(input)?;
     let (input, (address, guid, rack, version)) = (text, text, text, text).parse(input)?;
@@ -380,18 +551,25 @@ pub fn encode(frame: &Frame<'_>, into: &mut Vec<u8>) {
             lowest,
             highest,
             guid,
+            node,
         } => {
             into.push(KIND_HELLO);
             into.extend_from_slice(MAGIC);
             into.extend_from_slice(&lowest.to_be_bytes());
             into.extend_from_slice(&highest.to_be_bytes());
             push_text(guid, into);
+            push_introduction(node.as_ref(), into);
         }
-        Frame::HelloReply { version, guid } => {
+        Frame::HelloReply {
+            version,
+            guid,
+            node,
+        } => {
             into.push(KIND_HELLO_REPLY);
             into.extend_from_slice(MAGIC);
             into.extend_from_slice(&version.to_be_bytes());
             push_text(guid, into);
+            push_introduction(node.as_ref(), into);
         }
         Frame::Refused { reason, text } => {
             into.push(KIND_REFUSED);
@@ -408,9 +586,51 @@ pub fn encode(frame: &Frame<'_>, into: &mut Vec<u8>) {
             }
             patch_u32(list, into);
         }
+        Frame::StateRequest { last, records } => {
+            push_records(KIND_STATE_REQUEST, *last, records, into);
+        }
+        Frame::StateReply { last, records } => {
+            push_records(KIND_STATE_REPLY, *last, records, into);
+        }
+        Frame::DeathQuestion { guid, generation } => {
+            into.push(KIND_DEATH_QUESTION);
+            push_text(guid, into);
+            into.extend_from_slice(&generation.to_be_bytes());
+        }
+        Frame::DeathAnswer {
+            guid,
+            generation,
+            verdict,
+        } => {
+            into.push(KIND_DEATH_ANSWER);
+            push_text(guid, into);
+            into.extend_from_slice(&generation.to_be_bytes());
+            into.push(verdict.code());
+        }
         Frame::Unknown { kind } => into.push(*kind),
     }
     patch_u32(start, into);
+}
+
+fn push_introduction(node: Option<&Introduction<'_>>, into: &mut Vec<u8>) {
+    let Some(node) = node else {
+        return;
+    };
+    push_text(node.cluster, into);
+    into.extend_from_slice(&node.formation.to_be_bytes());
+    into.extend_from_slice(&node.partitions.to_be_bytes());
+    into.extend_from_slice(&node.generation.to_be_bytes());
+    push_text(node.address, into);
+    into.extend_from_slice(&node.known_generation.to_be_bytes());
+    into.extend_from_slice(&[u8::from(node.serving), u8::from(node.holds_data)]);
+}
+
+fn push_records(kind: u8, last: bool, records: &[u8], into: &mut Vec<u8>) {
+    into.extend_from_slice(&[kind, u8::from(last)]);
+    let length = into.len();
+    into.extend_from_slice(&[0; 4]);
+    into.extend_from_slice(records);
+    patch_u32(length, into);
 }
 
 fn push_text(text: &str, into: &mut Vec<u8>) {

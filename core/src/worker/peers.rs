@@ -52,7 +52,15 @@ impl Worker {
                     }
                     let settings = alloc::sync::Arc::clone(&self.settings);
                     let guid = settings.guid.as_str();
-                    self.send_frame(now, conn, &Frame::HelloReply { version, guid });
+                    self.send_frame(
+                        now,
+                        conn,
+                        &Frame::HelloReply {
+                            version,
+                            guid,
+                            node: None,
+                        },
+                    );
                 }
                 None => self.refuse_frame(
                     now,
@@ -76,7 +84,14 @@ impl Worker {
             Frame::Unknown { .. } => {
                 self.refuse_frame(now, conn, Reason::Frame, "a frame of an unknown kind");
             }
-            Frame::HelloReply { .. } | Frame::Refused { .. } | Frame::StatusReply { .. } => {
+            Frame::StateRequest { .. } | Frame::DeathQuestion { .. } => {
+                self.refuse_frame(now, conn, Reason::Busy, "not a member of a cluster");
+            }
+            Frame::StateReply { .. }
+            | Frame::DeathAnswer { .. }
+            | Frame::HelloReply { .. }
+            | Frame::Refused { .. }
+            | Frame::StatusReply { .. } => {
                 self.refuse_frame(now, conn, Reason::Order, "an answer to no question");
             }
         }
