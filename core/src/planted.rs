@@ -29,6 +29,14 @@ pub enum Bug {
     DrawUnsafeVersions,
     /// A classic get takes the recache token of a stale item.
     GetTakesToken,
+    /// Nobody makes sure that a suspected node hears of it.
+    LeaveSuspected,
+    /// Nodes that are down are never tried again.
+    NeverTryAgain,
+    /// A later run of a node is taken for the run that was known.
+    HideRestart,
+    /// A node that has the name of another one is let in.
+    AllowTwins,
 }
 
 impl Bug {
@@ -45,6 +53,14 @@ impl Bug {
         ("time-from-ceiling", Self::TimeFromCeiling),
         ("draw-unsafe-versions", Self::DrawUnsafeVersions),
         ("get-takes-token", Self::GetTakesToken),
+    ];
+
+    /// Those that gossip must show.
+    pub const GOSSIP: [(&'static str, Self); 4] = [
+        ("leave-suspected", Self::LeaveSuspected),
+        ("never-try-again", Self::NeverTryAgain),
+        ("hide-restart", Self::HideRestart),
+        ("allow-twins", Self::AllowTwins),
     ];
 }
 

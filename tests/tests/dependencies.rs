@@ -16,10 +16,12 @@ use zufar_tests::program::repository;
 const CORE_BRINGS: &[&str] = &[
     "base64",
     "bytes",
-    "itoa",
+    "foca",
     "itoa",
     "memchr",
     "nom",
+    "rand",
+    "rand_core",
     "xxhash-rust",
     "zufar-core",
 ];
