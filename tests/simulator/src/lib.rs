@@ -9,6 +9,7 @@
 pub mod client;
 mod clock;
 pub mod disk;
+pub mod gossip;
 pub mod history;
 pub mod load;
 pub mod model;
