@@ -254,7 +254,7 @@ impl Rig {
     }
 
     /// Does one thing, if there is one to do.
-    fn turn(&mut self) -> bool {
+    pub fn turn(&mut self) -> bool {
         if let Some((worker, parcel)) = self.mail.pop_front() {
             match parcel {
                 Parcel::Message(from, message) => {
