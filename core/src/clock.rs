@@ -74,11 +74,6 @@ impl VersionClock {
         self.last
     }
 
-    /// The first version of a millisecond.
-    pub(crate) const fn first_at(unix_ms: u64) -> u64 {
-        unix_ms << LOGICAL_BITS
-    }
-
     /// The last version drawn or seen.
     pub(crate) const fn last(&self) -> u64 {
         self.last

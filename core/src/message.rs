@@ -79,8 +79,7 @@ pub enum Question {
     Connections,
     /// The last version that it has drawn.
     Clock,
-    /// To drop all items up to this version, and to draw only later ones. It is answered with the
-    /// last version that was drawn if that is a later one already.
+    /// To drop all items up to this version, and to draw only later ones.
     Flush(u64),
     /// To note a flush at this Unix time in milliseconds; 0 forgets a pending one.
     FlushAt(u64),

@@ -420,15 +420,13 @@ impl Shard {
             .map_or(0, |persist| persist.settings.stall_ms_max)
     }
 
-    /// Drops all items up to `version`; the disk is told with the next batch. False if there may
-    /// be later ones: what was appended to, say, when this flush was under way already.
-    pub(crate) fn flush(&mut self, now: Now, version: u64) -> bool {
+    /// Drops all items up to `version`; the disk is told with the next batch.
+    pub(crate) fn flush(&mut self, now: Now, version: u64) {
         self.clock.advance_past(version);
         self.flushed = self.flushed.max(version);
         if let Some(persist) = &mut self.persist {
             persist.note_flushed(now, self.flushed);
         }
-        self.clock.last() <= self.flushed
     }
 
     /// Has a pending flush survive a restart; 0 forgets it.

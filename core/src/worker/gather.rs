@@ -7,7 +7,6 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use crate::clock::VersionClock;
 use crate::figures::{self, ConnectionFigures, Context, Figures};
 use crate::id::{ConnId, WorkerId};
 use crate::machine::{Actions, HostFigures, Listener};
@@ -29,11 +28,6 @@ const ROUND_CONN: ConnId = ConnId {
     slot: u32::MAX,
     generation: 0,
 };
-/// How far the version of a flush lies ahead of what workers draw meanwhile: in milliseconds of
-/// their clocks, and in versions where a clock has gone back behind them.
-const FLUSH_AHEAD_MS: u64 = 100;
-const FLUSH_AHEAD_VERSIONS: u64 = 1024;
-
 /// Who wants to know.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Asker {
@@ -51,8 +45,7 @@ pub(super) enum Purpose {
     Connections,
     /// Finds out the last version of every worker; [`Purpose::Flush`] follows.
     Clock,
-    /// Drops everything up to a version; again, with a later one, if that was drawn too soon.
-    Flush(u64),
+    Flush,
     FlushAt(u64),
     MemoryLimit(u64),
     Detail(bool),
@@ -85,13 +78,13 @@ pub(super) struct Rounds {
 }
 
 impl Purpose {
-    const fn question(self) -> Question {
+    fn question(self, version: u64) -> Question {
         match self {
             Self::Stats(_) | Self::Status => Question::Figures,
             Self::Reset => Question::Reset,
             Self::Connections => Question::Connections,
             Self::Clock => Question::Clock,
-            Self::Flush(version) => Question::Flush(version),
+            Self::Flush => Question::Flush(version),
             Self::FlushAt(unix_ms) => Question::FlushAt(unix_ms),
             Self::MemoryLimit(bytes) => Question::MemoryLimit(bytes),
             Self::Detail(enabled) => Question::Detail(enabled),
@@ -109,7 +102,18 @@ impl Worker {
         purpose: Purpose,
         actions: &mut Actions,
     ) {
-        let question = purpose.question();
+        self.ask_all(now, asker, purpose, Gathered::default(), actions);
+    }
+
+    fn ask_all(
+        &mut self,
+        now: Now,
+        asker: Asker,
+        purpose: Purpose,
+        gathered: Gathered,
+        actions: &mut Actions,
+    ) {
+        let question = purpose.question(gathered.version);
         let wants_host = matches!(purpose, Purpose::Stats(_));
         let id = self.rounds.next;
         self.rounds.next += 1;
@@ -132,7 +136,7 @@ impl Worker {
             purpose,
             missing: u32::from(self.settings.workers) + u32::from(wants_host),
             wants_host,
-            gathered: Gathered::default(),
+            gathered,
         };
         self.rounds.under_way.insert(id, round);
         let answer = self.answer_question(now, question);
@@ -152,11 +156,8 @@ impl Worker {
             Question::Flush(version) => {
                 self.flush_at_unix_ms = 0;
                 self.shard.note_flush_at(now, 0);
-                if self.shard.flush(now, version) {
-                    Answer::Done
-                } else {
-                    Answer::Version(self.shard.clock.last())
-                }
+                self.shard.flush(now, version);
+                Answer::Done
             }
             Question::FlushAt(unix_ms) => {
                 self.flush_at_unix_ms = unix_ms;
@@ -239,11 +240,8 @@ impl Worker {
         } = round;
         let text: &[u8] = match purpose {
             Purpose::Clock => {
-                self.flush_past(now, asker, gathered.version, actions);
-                return;
-            }
-            Purpose::Flush(version) if gathered.version > version => {
-                self.flush_past(now, asker, gathered.version, actions);
+                gathered.version += 1;
+                self.ask_all(now, asker, Purpose::Flush, gathered, actions);
                 return;
             }
             Purpose::Stats(request) => {
@@ -260,7 +258,7 @@ impl Worker {
                 &gathered.text
             }
             Purpose::Reset => RESET,
-            Purpose::Flush(_)
+            Purpose::Flush
             | Purpose::FlushAt(_)
             | Purpose::MemoryLimit(_)
             | Purpose::Detail(_)
@@ -270,14 +268,6 @@ impl Worker {
         self.fill_slot(now, asker, actions, |into| {
             crate::protocol::Sink::put(into, &text);
         });
-    }
-
-    /// Has every worker drop all items that it has by the time when it hears of it: the version of
-    /// the flush has to lie above all that are drawn until then.
-    fn flush_past(&mut self, now: Now, asker: Asker, last: u64, actions: &mut Actions) {
-        let ahead = VersionClock::first_at(now.unix_ms + FLUSH_AHEAD_MS);
-        let version = ahead.max(last + FLUSH_AHEAD_VERSIONS);
-        self.begin_round(now, asker, Purpose::Flush(version), actions);
     }
 
     /// Says the answer of a round to whoever asked, if they are still there.

@@ -254,7 +254,7 @@ impl Rig {
     }
 
     /// Does one thing, if there is one to do.
-    pub fn turn(&mut self) -> bool {
+    fn turn(&mut self) -> bool {
         if let Some((worker, parcel)) = self.mail.pop_front() {
             match parcel {
                 Parcel::Message(from, message) => {
