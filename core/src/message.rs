@@ -77,8 +77,8 @@ pub enum Question {
     Reset,
     /// One line for each of its connections.
     Connections,
-    /// The last version that it has drawn.
-    Clock,
+    /// The last version that it has drawn, for a flush that is to follow.
+    BeginFlush,
     /// To drop all items up to this version, and to draw only later ones.
     Flush(u64),
     /// To note a flush at this Unix time in milliseconds; 0 forgets a pending one.

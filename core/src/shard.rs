@@ -36,6 +36,11 @@ const SWEEP_INTERVAL_MS: u64 = 100;
 const SWEEP_SEGMENTS_MIN: usize = 8;
 /// Longest delay of an acknowledgement while the disk lags, in milliseconds.
 const HOLD_MS_MAX: u64 = 200;
+/// How long a process that has not run waits for what has happened meanwhile, in milliseconds.
+const PATIENCE_MS: u64 = 100;
+/// Longest wait for a flush where there is no disk to wait for, in milliseconds: the other workers
+/// have long answered.
+const FLUSH_MS_MAX: u64 = 60_000;
 /// About what a segment of the memory tier takes, in bytes.
 const SEGMENT_BYTES: usize = 128 * 1024;
 /// Within how many milliseconds every segment is looked at once.
@@ -94,6 +99,12 @@ pub(crate) struct Shard {
     pub(crate) figures: Figures,
     /// Items up to this version are gone.
     flushed: u64,
+    /// When deadlines were last looked at.
+    ran_at: Time,
+    /// No write is refused for waiting too long before this.
+    patient_until: Time,
+    /// Flushes that have asked for the last version and have not come yet.
+    flushes_to_come: u32,
     waits: Waits,
     /// Answers of writes that wait for the disk to come nearer.
     held: VecDeque<Held>,
@@ -132,6 +143,9 @@ impl Shard {
             started_at_version: recovery.version_ceiling,
             figures: Figures::default(),
             flushed: recovery.flushed,
+            ran_at: Time::ZERO,
+            patient_until: Time::ZERO,
+            flushes_to_come: 0,
             waits: Waits::new(settings.limits.loads_max),
             held: VecDeque::new(),
             persist,
@@ -169,22 +183,20 @@ impl Shard {
         }
         if is_write(operation)
             && let Some(persist) = &self.persist
+            && self.disk_full
+            && persist.settings.when_full == WhenFull::Refuse
+            && matches!(operation, Operation::Store(_) | Operation::Arithmetic(_))
         {
-            if self.disk_full
-                && persist.settings.when_full == WhenFull::Refuse
-                && matches!(operation, Operation::Store(_) | Operation::Arithmetic(_))
-            {
-                self.figures.refused_writes += 1;
-                return Execution::Done(Outcome::Failed(Failure::DiskFull));
-            }
-            if self.pressure(now) == Pressure::Hard {
-                let until = now.time.plus_millis(persist.settings.stall_ms_max);
-                let slot = self.waits.begin(hash);
-                self.waits.push(slot, token, key, operation);
-                self.waits.stall(slot, until);
-                self.figures.stalled_writes += 1;
-                return Execution::Deferred;
-            }
+            self.figures.refused_writes += 1;
+            return Execution::Done(Outcome::Failed(Failure::DiskFull));
+        }
+        if self.must_wait(now, operation) {
+            let until = now.time.plus_millis(self.stall_ms_max());
+            let slot = self.waits.begin(hash);
+            self.waits.push(slot, token, key, operation);
+            self.waits.stall(slot, until);
+            self.figures.stalled_writes += u64::from(self.flushes_to_come == 0);
+            return Execution::Deferred;
         }
         self.finish(now, token, hash, key, operation, present)
     }
@@ -314,7 +326,7 @@ impl Shard {
             deadline = deadline.min(at);
         }
         if let Some(at) = self.waits.next_deadline() {
-            deadline = deadline.min(at);
+            deadline = deadline.min(at.max(self.patient_until));
         }
         if let Some(held) = self.held.front() {
             deadline = deadline.min(held.until);
@@ -341,6 +353,7 @@ impl Shard {
             sink.answer(held.token, held.outcome);
         }
         while pressure != Pressure::Hard
+            && self.flushes_to_come == 0
             && let Some(slot) = self.waits.next_stalled()
         {
             self.run_wait(now, slot, sink);
@@ -367,8 +380,28 @@ impl Shard {
         }
     }
 
+    /// Whether a command has to wait: for the disk, or for a flush that is on its way.
+    ///
+    /// A flush drops what has a version up to the highest that any worker had drawn when it
+    /// began. Until it comes, whatever makes a new version out of an item would carry it past
+    /// the flush: neither before it nor after it.
+    fn must_wait(&self, now: Now, operation: &Operation<'_>) -> bool {
+        let for_flush = self.flushes_to_come > 0 && draws_version(operation);
+        for_flush || (is_write(operation) && self.pressure(now) == Pressure::Hard)
+    }
+
     /// Refuses writes that have waited too long for the disk.
+    ///
+    /// A process that has not run for a while (there is always a sweep to do) has not waited:
+    /// what the disk has answered meanwhile may still be on its way.
     fn give_up_stalled(&mut self, now: Now, sink: &mut impl Sink) {
+        if now.time.millis_since(self.ran_at) >= 2 * SWEEP_INTERVAL_MS {
+            self.patient_until = now.time.plus_millis(PATIENCE_MS);
+        }
+        self.ran_at = now.time;
+        if now.time < self.patient_until {
+            return;
+        }
         while let Some(slot) = self.waits.next_overdue(now.time) {
             let Some(pending) = self.waits.pop(slot) else {
                 self.waits.end(slot);
@@ -396,7 +429,7 @@ impl Shard {
                     return;
                 }
             }
-            if is_write(&operation) && self.pressure(now) == Pressure::Hard {
+            if self.must_wait(now, &operation) {
                 let until = now.time.plus_millis(self.stall_ms_max());
                 self.waits.unpop(slot, pending);
                 self.waits.stall(slot, until);
@@ -417,16 +450,24 @@ impl Shard {
     fn stall_ms_max(&self) -> u64 {
         self.persist
             .as_ref()
-            .map_or(0, |persist| persist.settings.stall_ms_max)
+            .map_or(FLUSH_MS_MAX, |persist| persist.settings.stall_ms_max)
+    }
+
+    /// The last version that was drawn here, for a flush that [`flush`](Self::flush) ends.
+    pub(crate) fn begin_flush(&mut self) -> u64 {
+        self.flushes_to_come += 1;
+        self.clock.last()
     }
 
     /// Drops all items up to `version`; the disk is told with the next batch.
-    pub(crate) fn flush(&mut self, now: Now, version: u64) {
+    pub(crate) fn flush(&mut self, now: Now, version: u64, sink: &mut impl Sink) {
         self.clock.advance_past(version);
         self.flushed = self.flushed.max(version);
         if let Some(persist) = &mut self.persist {
             persist.note_flushed(now, self.flushed);
         }
+        self.flushes_to_come -= 1;
+        self.relieve(now, sink);
     }
 
     /// Has a pending flush survive a restart; 0 forgets it.
@@ -546,6 +587,12 @@ fn is_write(operation: &Operation<'_>) -> bool {
         Operation::Store(_) | Operation::Delete(_) | Operation::Arithmetic(_) => true,
         Operation::Inspect => false,
     }
+}
+
+/// Whether it may draw a version: a meta get may, for the token that it hands out.
+fn draws_version(operation: &Operation<'_>) -> bool {
+    let hands_out = matches!(operation, Operation::Fetch(fetch) if fetch.meta);
+    hands_out || is_write(operation)
 }
 
 impl Met {

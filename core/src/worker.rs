@@ -351,7 +351,7 @@ impl Worker {
         match message {
             Message::Parcel(parcel) => self.handle_parcel(now, from, parcel, actions),
             Message::Ask { token, question } => {
-                let answer = self.answer_question(now, question);
+                let answer = self.answer_question(now, question, actions);
                 let message = Message::Tell { token, answer };
                 actions.messages.push((from, message));
             }

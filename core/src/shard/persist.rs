@@ -417,6 +417,17 @@ impl Persist {
                 // Entries whose items a flush has taken are in no list any more: until the
                 // flush is safe, the disk lags by their age.
                 note.since = note.since.map(|since| since.min(batch.since));
+                // A newer one is on its way already: written behind it, this one would undo it.
+                let overtaken = self.submitted.iter_mut().find(|later| {
+                    later.number > batch.number
+                        && later.notes.iter().any(|newer| newer.name == note.name)
+                });
+                if let Some(later) = overtaken {
+                    later.since = note
+                        .since
+                        .map_or(later.since, |since| since.min(later.since));
+                    continue;
+                }
                 match self.notes.iter_mut().find(|newer| newer.name == note.name) {
                     Some(newer) => newer.since = earlier(newer.since, note.since),
                     None => self.notes.push(note),

@@ -20,8 +20,8 @@ use crate::settings::WORKER_MEMORY_BYTES_MAX;
 use crate::shard::fair_share;
 use crate::time::Now;
 
-use super::Worker;
 use super::requests::Flow;
+use super::{Router, Worker};
 
 /// The connection that a round's own tokens name: no driver hands out so many.
 const ROUND_CONN: ConnId = ConnId {
@@ -44,7 +44,7 @@ pub(super) enum Purpose {
     Reset,
     Connections,
     /// Finds out the last version of every worker; [`Purpose::Flush`] follows.
-    Clock,
+    BeginFlush,
     Flush,
     FlushAt(u64),
     MemoryLimit(u64),
@@ -83,7 +83,7 @@ impl Purpose {
             Self::Stats(_) | Self::Status => Question::Figures,
             Self::Reset => Question::Reset,
             Self::Connections => Question::Connections,
-            Self::Clock => Question::Clock,
+            Self::BeginFlush => Question::BeginFlush,
             Self::Flush => Question::Flush(version),
             Self::FlushAt(unix_ms) => Question::FlushAt(unix_ms),
             Self::MemoryLimit(bytes) => Question::MemoryLimit(bytes),
@@ -139,12 +139,17 @@ impl Worker {
             gathered,
         };
         self.rounds.under_way.insert(id, round);
-        let answer = self.answer_question(now, question);
+        let answer = self.answer_question(now, question, actions);
         self.handle_tell(now, token, answer, actions);
     }
 
     /// What this worker says to a question.
-    pub(super) fn answer_question(&mut self, now: Now, question: Question) -> Answer {
+    pub(super) fn answer_question(
+        &mut self,
+        now: Now,
+        question: Question,
+        actions: &mut Actions,
+    ) -> Answer {
         match question {
             Question::Figures => Answer::Figures(Box::new(self.figures(now))),
             Question::Reset => {
@@ -152,11 +157,16 @@ impl Worker {
                 Answer::Done
             }
             Question::Connections => Answer::Text(self.connections(now)),
-            Question::Clock => Answer::Version(self.shard.clock.last()),
+            Question::BeginFlush => Answer::Version(self.shard.begin_flush()),
             Question::Flush(version) => {
                 self.flush_at_unix_ms = 0;
                 self.shard.note_flush_at(now, 0);
-                self.shard.flush(now, version);
+                let mut router = Router {
+                    links: &mut self.links,
+                    actions,
+                    now,
+                };
+                self.shard.flush(now, version, &mut router);
                 Answer::Done
             }
             Question::FlushAt(unix_ms) => {
@@ -239,7 +249,7 @@ impl Worker {
             ..
         } = round;
         let text: &[u8] = match purpose {
-            Purpose::Clock => {
+            Purpose::BeginFlush => {
                 gathered.version += 1;
                 self.ask_all(now, asker, Purpose::Flush, gathered, actions);
                 return;
@@ -421,7 +431,7 @@ impl Worker {
     ) {
         self.shard.figures.cmd_flush += 1;
         let purpose = if delay_s == 0 {
-            Purpose::Clock
+            Purpose::BeginFlush
         } else {
             Purpose::FlushAt(now.unix_ms + u64::from(delay_s) * 1000)
         };
@@ -430,7 +440,7 @@ impl Worker {
 
     /// Flushes because a pending flush has become due.
     pub(super) fn begin_flush(&mut self, now: Now, actions: &mut Actions) {
-        self.begin_round(now, Asker::Own, Purpose::Clock, actions);
+        self.begin_round(now, Asker::Own, Purpose::BeginFlush, actions);
     }
 
     /// This worker's figures.

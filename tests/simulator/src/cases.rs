@@ -18,3 +18,19 @@ pub const PLANTED: [(&str, u64); 11] = [
     ("draw-unsafe-versions", 1),
     ("get-takes-token", 1),
 ];
+
+/// Seeds that have found a bug that nobody had planted. They pass since it was mended.
+pub const FOUND: [(&str, u64); 3] = [
+    (
+        "what was changed while a flush went round the workers survived it with its old content",
+        269,
+    ),
+    (
+        "a write was refused for waiting too long in a process that had not run",
+        2264,
+    ),
+    (
+        "a flush was undone: the note of an earlier one was written once more behind its own",
+        8015,
+    ),
+];

@@ -33,8 +33,6 @@ pub struct Item {
     expires_s: Option<(u64, u64)>,
     stale: bool,
     token_sent: bool,
-    /// It was last changed no later than this, in Unix milliseconds.
-    changed_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,11 +147,6 @@ impl State {
             Operation::Flush => match answer {
                 Answer::Done | Answer::Unknown => {
                     after.push(self.without_item());
-                    // What was there when the flush was sent is dropped, unless it is changed
-                    // while the flush goes round the workers.
-                    if item.is_some_and(|item| item.changed_ms >= moment.span.earliest_ms) {
-                        after.push(self.with(item.cloned()));
-                    }
                 }
                 _ => {}
             },
@@ -165,7 +158,6 @@ impl State {
             Operation::Touch { exptime } => {
                 let touched = item.map(|item| Item {
                     expires_s: moment.expiry(*exptime),
-                    changed_ms: moment.span.latest_ms,
                     ..item.clone()
                 });
                 match (answer, touched) {
@@ -281,7 +273,6 @@ impl State {
                         expires_s: moment.expiry(exptime),
                         stale: false,
                         token_sent: true,
-                        changed_ms: moment.span.latest_ms,
                     };
                     let marks = Marks {
                         won: true,
@@ -313,9 +304,6 @@ impl State {
         };
         let mut fetched = item.clone();
         fetched.token_sent |= marks.won;
-        if marks.won || touch.is_some() {
-            fetched.changed_ms = moment.span.latest_ms;
-        }
         if let Some(exptime) = touch {
             fetched.expires_s = moment.expiry(exptime);
         }
@@ -351,7 +339,6 @@ impl State {
             expires_s: moment.expiry(*exptime),
             stale: false,
             token_sent: false,
-            changed_ms: moment.span.latest_ms,
         };
         let unchanged = || self.with(item.cloned());
         let Some(old) = item else {
@@ -445,7 +432,6 @@ impl State {
         let marked = Item {
             stale: true,
             token_sent: false,
-            changed_ms: moment.span.latest_ms,
             expires_s: exptime.map_or(item.expires_s, |exptime| moment.expiry(exptime)),
             ..item.clone()
         };
@@ -494,7 +480,6 @@ impl State {
             expires_s,
             stale,
             token_sent,
-            changed_ms: moment.span.latest_ms,
         };
         match answer {
             Answer::Number(told) if *told == number => self.with_new(counted, None, after),

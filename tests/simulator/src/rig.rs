@@ -253,8 +253,8 @@ impl Rig {
         panic!("the node never comes to rest");
     }
 
-    /// Does one thing, if there is one to do.
-    fn turn(&mut self) -> bool {
+    /// Does one thing, and says whether there was one to do.
+    pub fn turn(&mut self) -> bool {
         if let Some((worker, parcel)) = self.mail.pop_front() {
             match parcel {
                 Parcel::Message(from, message) => {
