@@ -68,6 +68,10 @@ pub struct Context<'a> {
 }
 
 /// Something that has happened.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is handed over, and never kept"
+)]
 #[derive(Debug)]
 pub enum Input {
     /// A message has come.
@@ -88,6 +92,10 @@ pub enum Input {
 }
 
 /// How a replica begins.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is handed over, and never kept"
+)]
 #[derive(Clone, Debug)]
 pub enum Start {
     /// With nothing: it may be made a voter and be filled.

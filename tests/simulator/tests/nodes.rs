@@ -15,7 +15,7 @@ use zufar_simulator::Random;
 use zufar_simulator::plan::{DiskPlan, NetworkPlan};
 use zufar_simulator::rig::{START_UNIX_MS, settings};
 use zufar_simulator::trace::Trace;
-use zufar_simulator::world::{Crash, HostId, Launch, Program, Runnable, World};
+use zufar_simulator::world::{Crash, HostId, Incident, Launch, Program, Runnable, World};
 
 const WORKERS: u16 = 2;
 const SECRET: &str = "a secret that is long enough for a cluster\n";
@@ -114,12 +114,7 @@ fn program(launch: Launch<'_>, node: Node<'_>) -> Program {
 /// Lets so much time pass.
 fn pass(world: &mut World, milliseconds: u64) {
     world.set_timer(7, milliseconds * 1000);
-    loop {
-        match world.step() {
-            Some(zufar_simulator::world::Incident::Timer(7)) => return,
-            Some(_) | None => {}
-        }
-    }
+    while world.step() != Some(Incident::Timer(7)) {}
 }
 
 fn view(world: &World, host: HostId) -> &ClusterView {

@@ -22,7 +22,7 @@ impl Replica {
             return;
         };
         let survives = |node: &NodeId| Self::is_alive(*node, cx.view) && *node != self.me;
-        let gone = !known.in_sync.iter().any(survives) && !(known.names(self.me) && self.complete);
+        let gone = !(known.in_sync.iter().any(survives) || (known.names(self.me) && self.complete));
         if !known.votes(self.me.guid) || !gone {
             self.recover_since = None;
             return;

@@ -134,7 +134,7 @@ impl Replica {
             Self::run_of(node.guid, cx.view).is_some_and(|run| run.generation > node.generation)
         });
         let blocked = open.blanks.len() > 1;
-        !owners.is_empty() && !(right && is_first) || restarted || blocked || open.fill.is_some()
+        !(owners.is_empty() || (right && is_first)) || restarted || blocked || open.fill.is_some()
     }
 
     /// The next change that this primary makes, if any: one at a time.
