@@ -144,6 +144,22 @@ fn connections_to_a_process_that_dies_are_reset() {
 }
 
 #[test]
+fn a_reset_before_the_process_has_accepted_is_not_lost() {
+    let mut stage = Stage::new(12);
+    stage.world.suspend_host(B, 500);
+    stage.order(A, Order::Connect(1, peer(B)));
+    assert!(matches!(
+        stage.wire(A).heard()[..],
+        [Heard::Connected(1, _)]
+    ));
+    stage.world.crash_host(A, Crash::Process);
+    stage.pass(600);
+    let heard = stage.wire(B).heard();
+    let expected = matches!(heard[..], [Heard::Accepted(..), Heard::Closed(true)]);
+    assert!(expected, "{heard:?}");
+}
+
+#[test]
 fn a_death_behind_a_cut_is_learnt_of_by_speaking() {
     let mut stage = Stage::new(7);
     let (conn, _) = stage.connect(A, B);
@@ -238,7 +254,9 @@ fn a_one_way_cut_lets_a_buffer_through_and_no_more() {
     let (conn, _) = stage.connect(A, B);
     stage.world.cut(B, A);
     let bytes = text(3 * BUFFER_BYTES);
-    stage.order(A, Order::Send(conn, bytes.clone()));
+    for half in bytes.chunks(BUFFER_BYTES / 2) {
+        stage.order(A, Order::Send(conn, half.to_vec()));
+    }
     stage.pass(5_000);
     let mut came = stage.wire(B).received();
     assert_eq!(came.len(), BUFFER_BYTES, "nothing is acknowledged");

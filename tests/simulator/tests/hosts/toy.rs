@@ -37,12 +37,15 @@ pub(crate) enum Heard {
     Resolved(u32, Result<Vec<SocketAddr>, String>),
 }
 
+/// What has come over each connection of each worker.
+type Streams = BTreeMap<(u16, ConnId), Vec<u8>>;
+
 /// What a test and the machines of one process share.
 #[derive(Clone, Default)]
 pub(crate) struct Wire {
     orders: Rc<RefCell<VecDeque<Order>>>,
     heard: Rc<RefCell<Vec<Heard>>>,
-    received: Rc<RefCell<BTreeMap<(u16, ConnId), Vec<u8>>>>,
+    received: Rc<RefCell<Streams>>,
 }
 
 impl Wire {
