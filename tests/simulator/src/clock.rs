@@ -8,7 +8,7 @@ use zufar_core::slew::Slew;
 use zufar_core::time::{Now, Time};
 
 const NS_PER_MS: u64 = 1_000_000;
-const MILLION: i128 = 1_000_000;
+const MILLION: u128 = 1_000_000;
 /// How far a host's clock may run wrong, in parts per million: a hundred times what is usual.
 pub const DRIFT_PPM_MAX: i64 = 10_000;
 
@@ -65,23 +65,21 @@ impl HostClock {
 
     /// The monotonic time that the host counts at the world's time `world`.
     fn shown_ns(&self, world: Time) -> u64 {
-        let passed = i128::from(world.as_nanos() - self.drifts_since.as_nanos());
-        let gained = passed * i128::from(self.drift_ppm) / MILLION;
-        self.shown_then_ns + (passed + gained) as u64
+        let passed = u128::from(world.as_nanos() - self.drifts_since.as_nanos());
+        self.shown_then_ns + (passed * self.pace() / MILLION) as u64
     }
 
     /// The first of the world's times at which the host counts `time`, or has.
     pub(crate) fn world_time_of(&self, time: Time) -> Time {
-        let Some(ahead_ns) = time.as_nanos().checked_sub(self.shown_then_ns) else {
-            return self.drifts_since;
-        };
-        let passed = i128::from(ahead_ns) * MILLION / (MILLION + i128::from(self.drift_ppm));
+        let ahead_ns = time.as_nanos().saturating_sub(self.shown_then_ns);
+        let passed = (u128::from(ahead_ns) * MILLION).div_ceil(self.pace());
         let passed = u64::try_from(passed).unwrap_or(u64::MAX);
-        let mut world_ns = self.drifts_since.as_nanos().saturating_add(passed);
-        while self.shown_ns(Time::from_nanos(world_ns)) < time.as_nanos() {
-            world_ns += 1;
-        }
-        Time::from_nanos(world_ns)
+        Time::from_nanos(self.drifts_since.as_nanos().saturating_add(passed))
+    }
+
+    /// What the host counts while a million nanoseconds pass.
+    const fn pace(&self) -> u128 {
+        (MILLION as i64 + self.drift_ppm) as u128
     }
 
     /// Somebody sets the system's clock.
@@ -133,7 +131,7 @@ mod tests {
                 );
             }
             clock.advance_to(Time::from_millis(101_000));
-            let shown_ms = 101_500 + drift_ppm / 10;
+            let shown_ms = 101_500 + drift_ppm.div_euclid(10);
             assert_eq!(clock.now().time.as_millis() as i64, shown_ms, "{drift_ppm}");
         }
     }

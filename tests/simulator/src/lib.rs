@@ -1,7 +1,8 @@
 //! The third driver: the core's workers on virtual time, with a network and a disk that fail.
 //!
-//! Two ways in. [`run`](run::run) draws a whole run from a seed, faults and all, and checks it.
-//! [`Rig`] lets a test say itself what happens, one event after the other.
+//! Three ways in. [`run`](run::run) draws a whole run of one node from a seed, faults and all, and
+//! checks it. [`Rig`] lets a test say itself what happens, one event after the other. And
+//! [`World`](world::World) has several hosts, which run whatever machines they are given.
 //!
 //! Decides when events happen and what the disk keeps. Refuses to know how the core decides.
 #![forbid(unsafe_code)]
