@@ -7,7 +7,7 @@
 use zufar_core::time::Time;
 
 use super::watch::figure;
-use super::{PATIENCE_MS, Run};
+use super::{ABANDONED_MS, PATIENCE_MS, Run};
 use crate::client::{Asked, Progress};
 use crate::history::{Command, End};
 use crate::operation::{Answer, KeyNumber, Operation};
@@ -99,6 +99,8 @@ impl Run {
 
     /// Removes everything: then nothing may be left in memory.
     fn empty(&mut self) -> Result<(), String> {
+        // What nobody waits for may still be on its way, and would come after the flush.
+        self.wait(ABANDONED_MS);
         self.settle(Request::flush(0))?;
         self.wait(SWEPT_MS);
         let stats = self.settle(Request::stats("zufar"))?.stats;
