@@ -69,6 +69,7 @@ pub struct Context<'a> {
 
 /// Something that has happened.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // A message is what comes nearly always, and is not kept.
 pub enum Input {
     /// A message has come.
     Message {
@@ -89,6 +90,7 @@ pub enum Input {
 
 /// How a replica begins.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // One is made for each replica, once.
 pub enum Start {
     /// With nothing: it may be made a voter and be filled.
     Nothing,
