@@ -73,6 +73,7 @@ pub struct Context<'a> {
     reason = "it is handed over, and never kept"
 )]
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // A message is what comes nearly always, and is not kept.
 pub enum Input {
     /// A message has come.
     Message {
@@ -97,6 +98,7 @@ pub enum Input {
     reason = "it is handed over, and never kept"
 )]
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // One is made for each replica, once.
 pub enum Start {
     /// With nothing: it may be made a voter and be filled.
     Nothing,

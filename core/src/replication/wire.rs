@@ -121,10 +121,8 @@ fn put_entry(entry: &Entry, into: &mut Vec<u8>) {
     into.extend_from_slice(&length.to_be_bytes());
     into.extend_from_slice(&entry.key);
     let state = u8::from(entry.state != State::Tombstone) * HAS_STATE;
-    put_u8(
-        state | (u8::from(entry.request.is_some()) * HAS_REQUEST),
-        into,
-    );
+    let request = u8::from(entry.request.is_some()) * HAS_REQUEST;
+    put_u8(state | request, into);
     if let State::Item(bytes) = &entry.state {
         put_long(bytes, into);
     }

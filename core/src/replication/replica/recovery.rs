@@ -22,8 +22,9 @@ impl Replica {
             return;
         };
         let survives = |node: &NodeId| Self::is_alive(*node, cx.view) && *node != self.me;
-        let gone = !(known.in_sync.iter().any(survives) || (known.names(self.me) && self.complete));
-        if !known.votes(self.me.guid) || !gone {
+        let goes_on = known.names(self.me) && self.complete;
+        let goes_on = goes_on || known.in_sync.iter().any(survives);
+        if goes_on || !known.votes(self.me.guid) {
             self.recover_since = None;
             return;
         }
@@ -83,8 +84,8 @@ impl Replica {
         if !base.names_guid(self.me.guid) {
             self.stale = self.stale.max(Some(base.term));
         }
-        if !survivors.is_empty() {
-            // One of them claims, and needs nothing from a disk.
+        // A survivor claims, and needs nothing from a disk; and who is in sync has to vote.
+        if !survivors.is_empty() || !base.votes(self.me.guid) {
             return self.recovery_failed(cx);
         }
         let named = |guid: &Guid| base.names_guid(*guid) && claim.has_promised(*guid);

@@ -133,8 +133,9 @@ impl Replica {
         let restarted = record.in_sync.iter().any(|node| {
             Self::run_of(node.guid, cx.view).is_some_and(|run| run.generation > node.generation)
         });
+        let as_wanted = owners.is_empty() || (right && is_first);
         let blocked = open.blanks.len() > 1;
-        !(owners.is_empty() || (right && is_first)) || restarted || blocked || open.fill.is_some()
+        !as_wanted || restarted || blocked || open.fill.is_some()
     }
 
     /// The next change that this primary makes, if any: one at a time.

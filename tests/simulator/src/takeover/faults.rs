@@ -19,6 +19,8 @@ pub(super) enum Fault {
     Cut,
     Opinion,
     Wish,
+    /// The primary and another replica part while the tie-breaker changes.
+    Split,
     /// The one fault of two nodes.
     Single,
 }
@@ -40,6 +42,7 @@ impl World {
             Fault::Cut,
             Fault::Opinion,
             Fault::Wish,
+            Fault::Split,
         ];
         for kind in kinds {
             self.next_fault(kind);
@@ -61,6 +64,8 @@ impl World {
             Fault::Cut => self.plan.cut_ms,
             Fault::Opinion => self.plan.opinion_ms,
             Fault::Wish => self.plan.wish_ms,
+            Fault::Split if self.hosts.len() > 3 => self.plan.cut_ms * 2,
+            Fault::Split => 0,
             Fault::Single => 0,
         };
         if mean_ms > 0 && self.faulty {
@@ -91,6 +96,7 @@ impl World {
             Fault::Cut => self.cut(),
             Fault::Opinion => self.wrong_opinion(host),
             Fault::Wish => self.wish_again(),
+            Fault::Split => self.split(),
             Fault::Single => self.single(host),
         }
         self.next_fault(kind);
@@ -240,6 +246,64 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Two in-sync replicas no longer hear each other, the other one comes to suspect the primary,
+    /// and at about that time the primary is to have another tie-breaker.
+    fn split(&mut self) {
+        let partition = self.random.below(u64::from(self.plan.partitions)) as u16;
+        let record = self.watch.last_opened(partition).cloned();
+        let Some(record) = record.filter(|record| record.in_sync.len() > 1) else {
+            return;
+        };
+        let others = record
+            .in_sync
+            .iter()
+            .filter(|node| **node != record.primary());
+        let others: Vec<NodeId> = others.copied().collect();
+        let other = self.random.pick(&others);
+        let hosts = (self.host_of(record.primary()), self.host_of(other));
+        let (Some(primary), Some(other)) = hosts else {
+            return;
+        };
+        self.count("splits");
+        self.cut.insert((primary, other));
+        self.cut.insert((other, primary));
+        let about = self.guids[primary];
+        let ms = self.random.between(1, 700);
+        self.after_ms(
+            ms,
+            Due::Belief {
+                host: other,
+                about,
+                liveness: Liveness::Suspect,
+            },
+        );
+        self.change_tie_breaker(&record, partition, primary);
+    }
+
+    fn change_tie_breaker(&mut self, record: &Record, partition: u16, primary: usize) {
+        let owners: Vec<_> = record.in_sync.iter().map(|node| node.guid).collect();
+        let spare = self.guids.iter().filter(|guid| !record.votes(**guid));
+        let spare: Vec<_> = spare.copied().collect();
+        if spare.is_empty() || owners.len() >= self.plan.voters {
+            return;
+        }
+        let mut voters = owners.clone();
+        voters.push(self.random.pick(&spare));
+        self.wishes += 1;
+        let wish = self.wishes;
+        let ms = self.random.between(300, 900);
+        self.after_ms(
+            ms,
+            Due::Wanted {
+                host: primary,
+                partition,
+                owners,
+                voters,
+                wish,
+            },
+        );
     }
 
     fn cut_link(&mut self, from: usize, to: usize) {
