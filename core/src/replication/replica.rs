@@ -68,10 +68,6 @@ pub struct Context<'a> {
 }
 
 /// Something that has happened.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "it is handed over, and never kept"
-)]
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant)] // A message is what comes nearly always, and is not kept.
 pub enum Input {
@@ -93,10 +89,6 @@ pub enum Input {
 }
 
 /// How a replica begins.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "it is handed over, and never kept"
-)]
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant)] // One is made for each replica, once.
 pub enum Start {
