@@ -399,6 +399,13 @@ impl Persist {
             if planted::has(Bug::ForgetDirty) && batch.epoch.is_some() {
                 continue;
             }
+            // What has replaced a change since may be on its way already: until that is safe, the
+            // disk lags by the age of the change.
+            for later in &mut self.submitted {
+                if later.number > batch.number {
+                    later.since = later.since.min(batch.since);
+                }
+            }
             for entry in batch.entries.iter().rev() {
                 if let Some(place) = submitted_place(cache, entry) {
                     cache.set_disk(place, DiskState::Queued, true);
@@ -418,14 +425,11 @@ impl Persist {
                 // flush is safe, the disk lags by their age.
                 note.since = note.since.map(|since| since.min(batch.since));
                 // A newer one is on its way already: written behind it, this one would undo it.
-                let overtaken = self.submitted.iter_mut().find(|later| {
+                let overtaken = self.submitted.iter().any(|later| {
                     later.number > batch.number
                         && later.notes.iter().any(|newer| newer.name == note.name)
                 });
-                if let Some(later) = overtaken {
-                    later.since = note
-                        .since
-                        .map_or(later.since, |since| since.min(later.since));
+                if overtaken {
                     continue;
                 }
                 match self.notes.iter_mut().find(|newer| newer.name == note.name) {

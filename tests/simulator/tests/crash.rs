@@ -241,3 +241,42 @@ fn a_flush_that_can_not_be_written_hides_no_lag() {
     let client = rig.connect(0);
     assert_eq!(value_of(&mut rig, client, 0).as_deref(), Some("old"));
 }
+
+/// A change that is lost and has been replaced since is not safe before what has replaced it.
+#[test]
+fn a_replaced_change_that_is_lost_counts_until_its_replacement_is_safe() {
+    let disk = Arc::new(ModelDisk::new());
+    let mut rig = Rig::new(settings(1, 16 << 20, true), Arc::clone(&disk));
+    let client = rig.connect(0);
+    assert_eq!(rig.ask(client, "set k0 0 0 3\r\nold\r\n"), "STORED\r\n");
+    rig.advance(2_500);
+    // Synced at once, as the last sync was long ago; the next one is not due so soon.
+    assert_eq!(rig.ask(client, "set k1 0 0 1\r\nx\r\n"), "STORED\r\n");
+    rig.advance(100);
+    assert_eq!(figure(&mut rig, client, "synced_lag_ms"), 0);
+    assert_eq!(rig.ask(client, "set k0 0 0 3\r\nnew\r\n"), "STORED\r\n");
+    let since_ms = rig.now().time.as_millis();
+    // It is written, and while it is being synced a batch with another change is on its way.
+    rig.advance(60);
+    rig.disk_held = true;
+    rig.advance(1_000);
+    assert_eq!(rig.ask(client, "set k0 0 0 5\r\nnewer\r\n"), "STORED\r\n");
+    rig.advance(100);
+    disk.fail_sync(DiskError::Full);
+    rig.disk_held = false;
+    for _ in 0..3 {
+        rig.advance(300);
+        let age_ms = rig.now().time.as_millis() - since_ms;
+        assert_eq!(figure(&mut rig, client, "synced_lag_ms"), age_ms);
+        disk.fail_sync(DiskError::Full);
+        rig.advance(1_000);
+        let age_ms = rig.now().time.as_millis() - since_ms;
+        assert_eq!(figure(&mut rig, client, "synced_lag_ms"), age_ms);
+    }
+    disk.cut_power(0);
+    let now = rig.now();
+    let mut rig = Rig::at(settings(1, 16 << 20, true), disk, now);
+    rig.advance(100);
+    let client = rig.connect(0);
+    assert_eq!(value_of(&mut rig, client, 0).as_deref(), Some("old"));
+}
