@@ -21,6 +21,8 @@ impl Run {
     /// Lets the node come to rest, and checks what is left.
     pub(super) fn finish(&mut self) -> Result<(), String> {
         self.end_faults();
+        // The end of a connection to a node that has crashed may still be on its way.
+        self.watch.client.reset(&mut self.world);
         if self.plan.node.disk && self.plan.node.disk_bytes.is_none() {
             self.wait_for_disk()?;
         }
@@ -132,11 +134,11 @@ impl Run {
             let was_asked = request.is_none();
             match self.watch.client.progress(&mut self.world)? {
                 Progress::Answered(_, reading) if was_asked => return Ok(reading),
-                Progress::Answered(..) => {}
                 Progress::Ended(_) if was_asked => {
                     return Err("the node closed a connection in peace".to_owned());
                 }
-                Progress::Waiting | Progress::Ended(_) => self.wait_for_word(since)?,
+                Progress::Answered(..) | Progress::Ended(_) => {}
+                Progress::Waiting => self.wait_for_word(since)?,
             }
         }
     }
