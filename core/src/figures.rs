@@ -211,6 +211,8 @@ figures! {
     level partitions_known,
     /// Events for connections, reads or requests that had gone.
     count stale_events,
+    /// Peer connections refused before they had shown that they belong here.
+    count refused_peers,
     /// Requests that waited because too many were under way between two workers.
     count credit_waits,
     /// Bytes of memory limit that went from one worker to another.

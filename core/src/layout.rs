@@ -29,13 +29,12 @@ use nom::{IResult, Parser};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::member::Guid;
+pub use crate::placement::RACK_BYTES_MAX;
 
 /// Longest descriptor, encoded: it must find room in any datagram, beside what is in there.
 pub const DESCRIPTOR_BYTES_MAX: usize = 400;
 /// Longest entry of the layout, encoded.
 pub const ENTRY_BYTES_MAX: usize = 200;
-/// Longest name of a rack, in bytes.
-pub const RACK_BYTES_MAX: usize = 64;
 /// Most nodes that a layout can hold, those that have left included.
 pub const NODES_MAX: usize = 4096;
 

@@ -250,7 +250,7 @@ impl Worker {
             Event::Received { conn, .. }
             | Event::Finished { conn }
             | Event::Closed { conn, .. }
-                if self.cluster.peering.has(conn) =>
+                if self.links.session(conn).is_none() && self.cluster.peering.has(conn) =>
             {
                 self.handle_peer_event(now, event, actions);
             }

@@ -38,6 +38,7 @@ fn node(lines: &mut Lines<'_, impl Sink>, figures: &Figures, context: &Context<'
         ("memory_moved_bytes", figures.budget_moved_bytes),
         ("credit_waits", figures.credit_waits),
         ("stale_events", figures.stale_events),
+        ("refused_peers", figures.refused_peers),
         ("detail_overlooked", figures.detail.overlooked),
     ]);
 }

@@ -462,6 +462,7 @@ impl Worker {
         figures.bytes_written = links.bytes_written;
         figures.stale_events += links.stale_events;
         figures.credit_waits = links.credit_waits;
+        figures.refused_peers = links.refused_peers;
         figures.budget_moved_bytes = self.budget.moved_bytes;
         if let Some(usage) = self.usage.filter(|_| self.id == WorkerId(0)) {
             figures.disk_bytes = usage.database_bytes;

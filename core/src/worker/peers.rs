@@ -13,7 +13,7 @@ use crate::message::Message;
 use crate::node::{
     ClusterSettings, ClusterView, NODE_TICKET_SLOT, Node, NodeOut, Place, Say, Then,
 };
-use crate::notice::{Notice, Severity};
+use crate::notice::{Notice, Seldom, Severity};
 use crate::peering::{Peering, PeeringLimits, Received};
 use crate::protocol::peer::{
     self, Frame, NodeState, NodeStatus, PeerError, Reason, common_version, decode,
@@ -45,6 +45,8 @@ pub(super) struct Cluster {
     view: Option<Arc<ClusterView>>,
     is_member: bool,
     says: Vec<Say>,
+    /// Anybody can be refused, as often as they like.
+    refusal_told: Seldom,
 }
 
 impl Cluster {
@@ -59,6 +61,7 @@ impl Cluster {
             view: None,
             is_member: false,
             says: Vec::new(),
+            refusal_told: Seldom::new(),
         }
     }
 
@@ -100,6 +103,7 @@ impl Worker {
             view: None,
             is_member: true,
             says: Vec::new(),
+            refusal_told: Seldom::new(),
         };
         Ok(self)
     }
@@ -111,13 +115,13 @@ impl Worker {
             Event::Received { conn, bytes } => {
                 self.links.figures.bytes_read += bytes.len() as u64;
                 if let Received::Refused(refusal) = self.cluster.peering.receive(conn, bytes) {
-                    self.note_refusal(&refusal, actions);
+                    self.note_refusal(now, &refusal, actions);
                 }
                 self.drive_peer(now, conn, actions);
             }
             Event::Finished { conn } => {
                 if let Some(refusal) = self.cluster.peering.finish_input(conn) {
-                    self.note_refusal(&refusal, actions);
+                    self.note_refusal(now, &refusal, actions);
                 }
                 self.keep_peer(now, conn, actions);
             }
@@ -493,9 +497,9 @@ impl Worker {
         });
     }
 
-    fn note_refusal(&mut self, refusal: &Refusal, actions: &mut Actions) {
+    fn note_refusal(&mut self, now: Now, refusal: &Refusal, actions: &mut Actions) {
         self.links.figures.refused_peers += 1;
-        if self.cluster.is_member {
+        if self.cluster.is_member && self.cluster.refusal_told.is_due(now.time) {
             actions.notices.push(Notice {
                 severity: Severity::Warning,
                 event: "peer-refused",
