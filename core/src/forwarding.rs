@@ -4,12 +4,15 @@
 //! up. Refuses to know links, frames, who is alive, and how a primary is found.
 //!
 //! Requests of one partition keep their order. All that are unfinished form a lane, and all that
-//! have been sent went to one node, under one *epoch*. When that node turns out not to be the
-//! primary, or the link to it breaks, the epoch rises and the whole lane is sent again, in its
-//! order, to where the primary is said to be. A node that has refused a request of one epoch
-//! refuses every later one of that link, partition and epoch ([`Refused`] is its memory), so
-//! that none can overtake one that was refused. A request that reaches two primaries one after
-//! the other is applied once, because it keeps its sequence: replication carries it.
+//! have been sent went to one node, for one term, under one *epoch*. When that node turns out not
+//! to be the primary of that term, or the link to it breaks, the epoch rises and the whole lane is
+//! sent again, in its order, to where the primary is said to be. A node that has refused a request
+//! of one epoch refuses every later one of that sender, partition and epoch ([`Refused`] is its
+//! memory), so that none can overtake one that was refused. A request that reaches two primaries
+//! one after the other is applied once, because it keeps its sequence: replication carries it.
+//!
+//! The target may be this very node: then whoever owns this carries the request out, and requests
+//! that had been meant for elsewhere keep their order with those that come now.
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +25,7 @@ use crate::command::{Failure, Operation};
 use crate::hash::KeyHash;
 use crate::member::NodeId;
 use crate::message::Token;
+use crate::replication::Term;
 use crate::time::Time;
 
 /// A lane that was refused so often in a row waits before it is sent again.
@@ -47,6 +51,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) sequence: u64,
     /// How often its lane has changed its mind.
     pub(crate) epoch: u32,
+    /// The counter of the first term that it was sent for; 0 if none was known.
+    pub(crate) since: u64,
     pub(crate) hash: KeyHash,
     pub(crate) key: &'a [u8],
     pub(crate) operation: Operation<'a>,
@@ -54,8 +60,9 @@ pub(crate) struct Outgoing<'a> {
 
 /// What comes of handling something, besides answers.
 pub(crate) trait Sink {
-    /// Puts a request on the link to `node`, behind all that was put there before.
-    fn send(&mut self, node: NodeId, request: Outgoing<'_>);
+    /// Puts a request on the link to the node of `term`, behind all that was put there before. A
+    /// term with counter 0 is a guess: the node is not known to be primary.
+    fn send(&mut self, term: Term, request: Outgoing<'_>);
     /// The request with this token could not be carried out, or nobody knows.
     fn fail(&mut self, token: Token, failure: Failure);
 }
@@ -68,12 +75,14 @@ struct Pending {
     sent: bool,
     /// It has been sent at least once: then it may have been carried out.
     tried: bool,
+    /// The counter of the first term that it was sent for; 0 as long as none was known.
+    since: u64,
 }
 
 /// The unfinished requests of one partition.
 #[derive(Default)]
 struct Lane {
-    target: Option<NodeId>,
+    target: Option<Term>,
     epoch: u32,
     queue: VecDeque<u64>,
     refusals_in_row: u32,
@@ -91,6 +100,9 @@ pub(crate) struct Forwarding {
     unfinished: usize,
     bytes: usize,
     lanes: BTreeMap<u16, Lane>,
+    /// The last epoch of partitions that have no lane: the next one must not begin below it, for
+    /// others remember what they have refused.
+    epochs: BTreeMap<u16, u32>,
     /// Lanes that want to be looked at, by when.
     resting: BTreeSet<(Time, u16)>,
     buffers: CommandBuffers,
@@ -111,6 +123,7 @@ impl Forwarding {
             unfinished: 0,
             bytes: 0,
             lanes: BTreeMap::new(),
+            epochs: BTreeMap::new(),
             resting: BTreeSet::new(),
             buffers: CommandBuffers::default(),
             resent: 0,
@@ -121,6 +134,17 @@ impl Forwarding {
     /// Whether one more request may be taken.
     pub(crate) fn has_room(&self) -> bool {
         self.ring.len() < self.limits.requests_max && self.bytes < self.limits.bytes_max
+    }
+
+    /// Whether requests of `partition` are under way: one that comes now has to go behind them.
+    #[inline]
+    pub(crate) fn has_lane(&self, partition: u16) -> bool {
+        !self.lanes.is_empty() && self.lanes.contains_key(&partition)
+    }
+
+    /// The node that `partition`'s requests go to, if there are any and they go anywhere.
+    pub(crate) fn target(&self, partition: u16) -> Option<Term> {
+        self.lanes.get(&partition)?.target
     }
 
     /// Requests under way.
@@ -138,7 +162,7 @@ impl Forwarding {
         hash: KeyHash,
         key: &[u8],
         operation: &Operation<'_>,
-        target: Option<NodeId>,
+        target: Option<Term>,
         sink: &mut impl Sink,
     ) {
         let sequence = self.first + self.ring.len() as u64;
@@ -151,9 +175,14 @@ impl Forwarding {
             deadline: now.plus_millis(self.limits.timeout_ms),
             sent: false,
             tried: false,
+            since: 0,
         }));
         let partition = hash.partition();
-        let lane = self.lanes.entry(partition).or_default();
+        let epochs = &mut self.epochs;
+        let lane = self.lanes.entry(partition).or_insert_with(|| Lane {
+            epoch: epochs.remove(&partition).unwrap_or_default(),
+            ..Lane::default()
+        });
         lane.queue.push_back(sequence);
         lane.target = lane.target.or(target);
         self.drive(now, partition, sink);
@@ -164,7 +193,7 @@ impl Forwarding {
         &mut self,
         now: Time,
         partition: u16,
-        target: Option<NodeId>,
+        target: Option<Term>,
         sink: &mut impl Sink,
     ) {
         let Some(lane) = self.lanes.get_mut(&partition) else {
@@ -208,7 +237,7 @@ impl Forwarding {
         now: Time,
         sequence: u64,
         epoch: u32,
-        hint: Option<NodeId>,
+        hint: Option<Term>,
         sink: &mut impl Sink,
     ) {
         let Some(pending) = self.pending(sequence) else {
@@ -237,7 +266,10 @@ impl Forwarding {
         let hit: Vec<u16> = self
             .lanes
             .iter()
-            .filter_map(|(partition, lane)| (lane.target == Some(node)).then_some(*partition))
+            .filter_map(|(partition, lane)| {
+                let is_hit = lane.target.is_some_and(|term| term.node == node);
+                is_hit.then_some(*partition)
+            })
             .collect();
         for partition in hit {
             self.retarget(partition, None);
@@ -311,12 +343,16 @@ impl Forwarding {
             .remove(at.expect("an unfinished request is in its lane"));
         if lane.queue.is_empty() {
             self.wake(partition);
-            self.lanes.remove(&partition);
+            let lane = self.lanes.remove(&partition);
+            let epoch = lane.map_or(0, |lane| lane.epoch);
+            if epoch > 0 {
+                self.epochs.insert(partition, epoch);
+            }
         }
     }
 
     /// Whatever was sent is to be sent again, to `target`.
-    fn retarget(&mut self, partition: u16, target: Option<NodeId>) {
+    fn retarget(&mut self, partition: u16, target: Option<Term>) {
         let lane = self.lanes.get_mut(&partition).expect("only lanes change");
         lane.target = target;
         lane.epoch += 1;
@@ -370,12 +406,16 @@ impl Forwarding {
             let pending = self.ring[index].as_mut();
             let pending = pending.expect("a lane has unfinished requests only");
             pending.sent = true;
+            if pending.since == 0 {
+                pending.since = target.counter;
+            }
             self.resent += u64::from(core::mem::replace(&mut pending.tried, true));
             sink.send(
                 target,
                 Outgoing {
                     sequence: *sequence,
                     epoch,
+                    since: pending.since,
                     hash: pending.command.hash,
                     key: pending.command.key(),
                     operation: pending.command.operation(),
@@ -385,24 +425,29 @@ impl Forwarding {
     }
 }
 
-/// What one link's requests have been refused, at the node that refuses.
+/// What the requests of other nodes have been refused, at the node that refuses.
 #[derive(Debug, Default)]
 pub(crate) struct Refused {
-    /// The latest refused epoch of each partition.
-    epochs: BTreeMap<u16, u32>,
+    /// The latest refused epoch of each sender and partition.
+    epochs: BTreeMap<(NodeId, u16), u32>,
 }
 
 impl Refused {
     /// Takes note that a request was refused.
-    pub(crate) fn note(&mut self, partition: u16, epoch: u32) {
-        let latest = self.epochs.entry(partition).or_default();
+    pub(crate) fn note(&mut self, sender: NodeId, partition: u16, epoch: u32) {
+        let latest = self.epochs.entry((sender, partition)).or_default();
         *latest = epoch.max(*latest);
     }
 
     /// Whether a request must be refused because one before it was.
-    pub(crate) fn covers(&self, partition: u16, epoch: u32) -> bool {
+    pub(crate) fn covers(&self, sender: NodeId, partition: u16, epoch: u32) -> bool {
         self.epochs
-            .get(&partition)
+            .get(&(sender, partition))
             .is_some_and(|latest| epoch <= *latest)
+    }
+
+    /// Forgets runs that are gone.
+    pub(crate) fn retain(&mut self, keep: impl Fn(NodeId) -> bool) {
+        self.epochs.retain(|(sender, _), _| keep(*sender));
     }
 }

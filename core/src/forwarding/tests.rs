@@ -26,6 +26,13 @@ fn node(number: usize) -> NodeId {
     }
 }
 
+fn term(number: usize) -> Term {
+    Term {
+        counter: 3,
+        node: node(number),
+    }
+}
+
 fn token(sequence: u64) -> Token {
     Token {
         worker: WorkerId(0),
@@ -45,9 +52,9 @@ struct Seen {
 }
 
 impl Sink for Seen {
-    fn send(&mut self, node: NodeId, request: Outgoing<'_>) {
+    fn send(&mut self, term: Term, request: Outgoing<'_>) {
         assert_eq!(KeyHash::of(request.key), request.hash);
-        self.sent.push((node, request.sequence, request.epoch));
+        self.sent.push((term.node, request.sequence, request.epoch));
     }
 
     fn fail(&mut self, token: Token, failure: Failure) {
@@ -76,7 +83,7 @@ impl Bench {
         let operation = Operation::Fetch(Fetch::default());
         let (hash, token) = (KeyHash::of(key), token(self.pushed));
         self.pushed += 1;
-        let target = target.map(node);
+        let target = target.map(term);
         self.forwarding.push(
             self.now,
             token,
@@ -131,10 +138,10 @@ fn a_refused_lane_is_sent_again_as_a_whole_and_in_order() {
         "another key may be quicker"
     );
     let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
-    forwarding.refuse(bench.now, 7, 0, Some(node(2)), seen);
+    forwarding.refuse(bench.now, 7, 0, Some(term(2)), seen);
     assert_eq!(bench.sent(), [(2, 7, 1), (2, 9, 1)]);
     let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
-    forwarding.refuse(bench.now, 9, 0, Some(node(3)), seen);
+    forwarding.refuse(bench.now, 9, 0, Some(term(3)), seen);
     assert_eq!(bench.sent(), [], "that was about the first sending");
     bench.push(b"a", Some(1));
     assert_eq!(
@@ -152,7 +159,7 @@ fn nodes_that_refer_to_each_other_do_not_make_a_storm() {
     for _ in 0..100 {
         for (at, sequence, epoch) in bench.sent() {
             sends += 1;
-            let hint = Some(node(1 - at));
+            let hint = Some(term(1 - at));
             let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
             forwarding.refuse(bench.now, sequence, epoch, hint, seen);
         }
@@ -174,7 +181,7 @@ fn what_a_broken_link_may_have_lost_waits_for_a_way() {
     let partition = KeyHash::of(b"a").partition();
     assert!(bench.forwarding.unrouted().eq([partition]));
     let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
-    forwarding.route(bench.now, partition, Some(node(2)), seen);
+    forwarding.route(bench.now, partition, Some(term(2)), seen);
     assert_eq!(bench.sent(), [(2, 7, 1 + 1), (2, 8, 1 + 1)]);
     assert_eq!(bench.forwarding.resent, 2);
 }
@@ -192,6 +199,18 @@ fn time_runs_out_in_order_and_says_what_is_known() {
     assert_eq!(bench.seen.failed, expected);
     assert_eq!(bench.forwarding.finish(7), None, "too late");
     assert_eq!(bench.forwarding.unfinished(), 1);
+}
+
+#[test]
+fn a_later_lane_goes_on_with_the_epochs() {
+    let mut bench = Bench::new();
+    bench.push(b"a", Some(1));
+    let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
+    forwarding.refuse(bench.now, 7, 0, Some(term(2)), seen);
+    bench.sent();
+    bench.forwarding.finish(7);
+    bench.push(b"a", Some(1));
+    assert_eq!(bench.sent(), [(1, 8, 1)], "node 1 refuses epoch 0");
 }
 
 #[test]
@@ -258,7 +277,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 enum Reply {
     Done(u64),
-    Refused(u64, u32, Option<NodeId>),
+    Refused(u64, u32, Option<Term>),
 }
 
 /// Three nodes, one of them primary of everything, which remember what has been applied.
@@ -318,7 +337,7 @@ impl Cluster {
             Step::Hear => {
                 let lanes: Vec<u16> = self.bench.forwarding.lanes.keys().copied().collect();
                 for partition in lanes {
-                    let target = Some(node(self.primary));
+                    let target = Some(term(self.primary));
                     let (forwarding, seen) = (&mut self.bench.forwarding, &mut self.bench.seen);
                     forwarding.route(self.bench.now, partition, target, seen);
                 }
@@ -333,15 +352,15 @@ impl Cluster {
             return;
         };
         let partition = self.partitions[&sequence];
-        let reply = if at == self.primary && !self.refused[at].covers(partition, epoch) {
+        let reply = if at == self.primary && !self.refused[at].covers(node(9), partition, epoch) {
             let applied = self.applied.entry(partition).or_default();
             if !applied.contains(&sequence) {
                 applied.push(sequence);
             }
             Reply::Done(sequence)
         } else {
-            self.refused[at].note(partition, epoch);
-            Reply::Refused(sequence, epoch, Some(node(self.primary)))
+            self.refused[at].note(node(9), partition, epoch);
+            Reply::Refused(sequence, epoch, Some(term(self.primary)))
         };
         self.replies.push_back((at, reply));
     }

@@ -6,13 +6,14 @@
 //!
 //! ```text
 //! frame   = length:u32 kind:u8 body
-//! request = epoch:u32 forwarded-request               kind 32
-//! answer  = forwarded-answer                          kind 33
-//! refusal = sequence:u64 epoch:u32 hint               kind 34
-//! chunk   = sequence:u64 direction:u8 bytes           kind 35
-//! cancel  = sequence:u64 direction:u8                 kind 36
-//! replica = replication messages                      kind 37
-//! hint    = 0 | length:u8 guid generation:u64
+//! request = epoch:u32 term:u64 since:u64 forwarded-request   kind 32
+//! answer  = forwarded-answer                                 kind 33
+//! refusal = sequence:u64 epoch:u32 hint                      kind 34
+//! chunk   = sequence:u64 direction:u8 bytes                  kind 35
+//! cancel  = sequence:u64 direction:u8                        kind 36
+//! replica = replication messages                             kind 37
+//! large   = sequence:u64 length:u32                          kind 38
+//! hint    = 0 | length:u8 guid generation:u64 counter:u64
 //! ```
 
 #[cfg(test)]
@@ -26,6 +27,7 @@ use nom::number::complete::{be_u8, be_u32, be_u64};
 use nom::{IResult, Parser};
 
 use crate::member::{Guid, NodeId};
+use crate::replication::Term;
 
 const KIND_REQUEST: u8 = 32;
 const KIND_ANSWER: u8 = 33;
@@ -33,6 +35,10 @@ const KIND_REFUSAL: u8 = 34;
 const KIND_CHUNK: u8 = 35;
 const KIND_CANCEL: u8 = 36;
 const KIND_REPLICA: u8 = 37;
+const KIND_LARGE: u8 = 38;
+
+/// The lowest kind of these frames; those of [`peer`](super::peer) are below.
+pub const KIND_LOWEST: u8 = KIND_REQUEST;
 
 /// Which way a large value goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,15 +47,28 @@ pub enum Direction {
     Request,
     /// With an answer.
     Answer,
+    /// It is what replicas say to each other: see [`LinkFrame::Large`].
+    Replica,
 }
 
 /// Which large value a chunk is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ValueId {
-    /// The request's sequence.
+    /// The request's sequence, or that of the announcement.
     pub sequence: u64,
-    /// Whether it is the request's value or the answer's.
+    /// Whose value it is.
     pub direction: Direction,
+}
+
+/// What one attempt of a request is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// How often the sender has sent this partition's requests anew.
+    pub epoch: u32,
+    /// The counter of the receiver's term that it is meant for; 0 if the sender knows none.
+    pub term: u64,
+    /// The counter of the term that the first attempt was meant for; 0 if none was known yet.
+    pub since: u64,
 }
 
 /// One frame.
@@ -57,8 +76,8 @@ pub struct ValueId {
 pub enum LinkFrame<'a> {
     /// A request ([`super::forward`]) for a partition whose primary the receiver is said to be.
     Request {
-        /// How often the sender has sent this partition's requests anew.
-        epoch: u32,
+        /// For what.
+        attempt: Attempt,
         /// The request.
         body: &'a [u8],
     },
@@ -73,8 +92,8 @@ pub enum LinkFrame<'a> {
         sequence: u64,
         /// The epoch that it came under.
         epoch: u32,
-        /// Who is, as far as the sender knows.
-        hint: Option<NodeId>,
+        /// The term of who is, as far as the sender knows; counter 0 is a guess.
+        hint: Option<Term>,
     },
     /// The next bytes of a large value, which has been announced.
     Chunk {
@@ -93,6 +112,13 @@ pub enum LinkFrame<'a> {
         /// The messages.
         body: &'a [u8],
     },
+    /// The same, but too long for a frame: the bytes come in chunks.
+    Large {
+        /// Counted by the sender, for [`ValueId::sequence`].
+        sequence: u64,
+        /// How many bytes, at least one.
+        length: u32,
+    },
 }
 
 /// Reads a frame's body; none for a kind that this release does not know.
@@ -101,8 +127,8 @@ pub enum LinkFrame<'a> {
 /// When the body does not have the form of its kind: the link can't be used any further.
 pub fn decode(kind: u8, body: &[u8]) -> Result<Option<LinkFrame<'_>>, super::forward::Malformed> {
     let frame = match kind {
-        KIND_REQUEST => (be_u32, rest)
-            .map(|(epoch, body)| LinkFrame::Request { epoch, body })
+        KIND_REQUEST => (attempt, rest)
+            .map(|(attempt, body)| LinkFrame::Request { attempt, body })
             .parse(body),
         KIND_ANSWER => Ok((&[][..], LinkFrame::Answer { body })),
         KIND_REFUSAL => (be_u64, be_u32, hint)
@@ -119,6 +145,9 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Option<LinkFrame<'_>>, super::for
             .map(|value| LinkFrame::Cancel { value })
             .parse(body),
         KIND_REPLICA => Ok((&[][..], LinkFrame::Replica { body })),
+        KIND_LARGE => (be_u64, map_opt(be_u32, |length| (length > 0).then_some(length)))
+            .map(|(sequence, length)| LinkFrame::Large { sequence, length })
+            .parse(body),
         _ => return Ok(None),
     };
     match frame {
@@ -131,10 +160,17 @@ fn not_empty(bytes: &[u8]) -> Option<&[u8]> {
     (!bytes.is_empty()).then_some(bytes)
 }
 
+fn attempt(input: &[u8]) -> IResult<&[u8], Attempt> {
+    (be_u32, be_u64, be_u64)
+        .map(|(epoch, term, since)| Attempt { epoch, term, since })
+        .parse(input)
+}
+
 fn value_id(input: &[u8]) -> IResult<&[u8], ValueId> {
     let direction = map_opt(be_u8, |code| match code {
         0 => Some(Direction::Request),
         1 => Some(Direction::Answer),
+        2 => Some(Direction::Replica),
         _ => None,
     });
     (be_u64, direction)
@@ -145,7 +181,7 @@ fn value_id(input: &[u8]) -> IResult<&[u8], ValueId> {
         .parse(input)
 }
 
-fn hint(input: &[u8]) -> IResult<&[u8], Option<NodeId>> {
+fn hint(input: &[u8]) -> IResult<&[u8], Option<Term>> {
     let (input, name) = length_data(be_u8).parse(input)?;
     if name.is_empty() {
         return Ok((input, None));
@@ -156,8 +192,9 @@ fn hint(input: &[u8]) -> IResult<&[u8], Option<NodeId>> {
             .and_then(|text| Guid::new(text).ok())
     };
     let (_, guid) = map_opt(rest, guid).parse(name)?;
-    let (input, generation) = be_u64.parse(input)?;
-    Ok((input, Some(NodeId { guid, generation })))
+    let (input, (generation, counter)) = (be_u64, be_u64).parse(input)?;
+    let node = NodeId { guid, generation };
+    Ok((input, Some(Term { counter, node })))
 }
 
 /// Appends `frame` to `into`.
@@ -169,9 +206,9 @@ pub fn encode(frame: &LinkFrame<'_>, into: &mut Vec<u8>) {
 }
 
 /// Appends a request frame whose body `push` appends.
-pub fn encode_request(epoch: u32, into: &mut Vec<u8>, push: impl FnOnce(&mut Vec<u8>)) {
+pub fn encode_request(attempt: Attempt, into: &mut Vec<u8>, push: impl FnOnce(&mut Vec<u8>)) {
     encode_with(KIND_REQUEST, into, |into| {
-        into.extend_from_slice(&epoch.to_be_bytes());
+        push_attempt(attempt, into);
         push(into);
     });
 }
@@ -198,13 +235,14 @@ const fn kind(frame: &LinkFrame<'_>) -> u8 {
         LinkFrame::Chunk { .. } => KIND_CHUNK,
         LinkFrame::Cancel { .. } => KIND_CANCEL,
         LinkFrame::Replica { .. } => KIND_REPLICA,
+        LinkFrame::Large { .. } => KIND_LARGE,
     }
 }
 
 fn push_body(frame: &LinkFrame<'_>, into: &mut Vec<u8>) {
     match frame {
-        LinkFrame::Request { epoch, body } => {
-            into.extend_from_slice(&epoch.to_be_bytes());
+        LinkFrame::Request { attempt, body } => {
+            push_attempt(*attempt, into);
             into.extend_from_slice(body);
         }
         LinkFrame::Answer { body } | LinkFrame::Replica { body } => into.extend_from_slice(body),
@@ -222,7 +260,17 @@ fn push_body(frame: &LinkFrame<'_>, into: &mut Vec<u8>) {
             into.extend_from_slice(bytes);
         }
         LinkFrame::Cancel { value } => push_value_id(*value, into),
+        LinkFrame::Large { sequence, length } => {
+            into.extend_from_slice(&sequence.to_be_bytes());
+            into.extend_from_slice(&length.to_be_bytes());
+        }
     }
+}
+
+fn push_attempt(attempt: Attempt, into: &mut Vec<u8>) {
+    into.extend_from_slice(&attempt.epoch.to_be_bytes());
+    into.extend_from_slice(&attempt.term.to_be_bytes());
+    into.extend_from_slice(&attempt.since.to_be_bytes());
 }
 
 fn push_value_id(value: ValueId, into: &mut Vec<u8>) {
@@ -230,11 +278,12 @@ fn push_value_id(value: ValueId, into: &mut Vec<u8>) {
     into.push(match value.direction {
         Direction::Request => 0,
         Direction::Answer => 1,
+        Direction::Replica => 2,
     });
 }
 
-fn push_hint(hint: Option<NodeId>, into: &mut Vec<u8>) {
-    let Some(node) = hint else {
+fn push_hint(hint: Option<Term>, into: &mut Vec<u8>) {
+    let Some(Term { counter, node }) = hint else {
         into.push(0);
         return;
     };
@@ -242,4 +291,5 @@ fn push_hint(hint: Option<NodeId>, into: &mut Vec<u8>) {
     into.push(u8::try_from(name.len()).expect("a guid has 32 bytes at most"));
     into.extend_from_slice(name);
     into.extend_from_slice(&node.generation.to_be_bytes());
+    into.extend_from_slice(&counter.to_be_bytes());
 }

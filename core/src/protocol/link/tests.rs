@@ -14,14 +14,19 @@ fn node() -> impl Strategy<Value = NodeId> {
     })
 }
 
+fn term() -> impl Strategy<Value = Term> {
+    (any::<u64>(), node()).prop_map(|(counter, node)| Term { counter, node })
+}
+
 fn value_id() -> impl Strategy<Value = ValueId> {
-    (any::<u64>(), any::<bool>()).prop_map(|(sequence, answer)| ValueId {
+    let direction = prop_oneof![
+        Just(Direction::Request),
+        Just(Direction::Answer),
+        Just(Direction::Replica),
+    ];
+    (any::<u64>(), direction).prop_map(|(sequence, direction)| ValueId {
         sequence,
-        direction: if answer {
-            Direction::Answer
-        } else {
-            Direction::Request
-        },
+        direction,
     })
 }
 
@@ -43,12 +48,16 @@ proptest! {
     fn a_frame_reads_as_it_was_written(
         epoch: u32,
         sequence: u64,
-        hint in option::of(node()),
+        since: u64,
+        length in 1_u32..,
+        hint in option::of(term()),
         value in value_id(),
         body in prop::collection::vec(any::<u8>(), 0..40),
     ) {
         let bytes = &body[..];
-        check(LinkFrame::Request { epoch, body: bytes });
+        let attempt = Attempt { epoch, term: sequence, since };
+        check(LinkFrame::Large { sequence, length });
+        check(LinkFrame::Request { attempt, body: bytes });
         check(LinkFrame::Answer { body: bytes });
         check(LinkFrame::Refusal { sequence, epoch, hint });
         check(LinkFrame::Cancel { value });
@@ -57,8 +66,8 @@ proptest! {
             check(LinkFrame::Chunk { value, bytes });
         }
         let mut pushed = Vec::new();
-        encode_request(epoch, &mut pushed, |into| into.extend_from_slice(bytes));
-        prop_assert_eq!(read(&pushed), Some(LinkFrame::Request { epoch, body: bytes }));
+        encode_request(attempt, &mut pushed, |into| into.extend_from_slice(bytes));
+        prop_assert_eq!(read(&pushed), Some(LinkFrame::Request { attempt, body: bytes }));
         pushed.clear();
         encode_answer(&mut pushed, |into| into.extend_from_slice(bytes));
         prop_assert_eq!(read(&pushed), Some(LinkFrame::Answer { body: bytes }));
@@ -81,11 +90,12 @@ fn what_does_not_have_its_form_is_refused() {
         (KIND_REFUSAL, &value[..]),
         (
             KIND_REFUSAL,
-            &[&value[..], &value[..4], b"\x01A\0\0\0\0\0\0\0\0"].concat(),
+            &[&value[..], &value[..4], b"\x01A", &[0; 16]].concat(),
         ),
         (KIND_REFUSAL, &[&value[..], &value[..4], b"\x02a"].concat()),
         (KIND_CHUNK, &[&value[..], b"\0"].concat()),
-        (KIND_CHUNK, &[&value[..], b"\x02v"].concat()),
+        (KIND_CHUNK, &[&value[..], b"\x03v"].concat()),
+        (KIND_LARGE, &[&value[..], &value[..4]].concat()),
         (KIND_CANCEL, &value[..]),
     ] {
         let refused = decode(kind, body).is_err();
