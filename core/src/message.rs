@@ -8,14 +8,19 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use crate::command::{Item, Operation, Outcome, Value};
+use crate::command::{Failure, Item, Operation, Outcome, Value};
 use crate::disk::{Span, Usage};
 use crate::figures::Figures;
 use crate::hash::KeyHash;
 use crate::id::{ConnId, WorkerId};
 use crate::member::NodeId;
 use crate::node::ClusterView;
+use crate::protocol::link::Attempt;
+use crate::replication::{RequestId, Term};
 use crate::worker::peers::PeerThen;
+
+/// The sequence of a request whose answer nobody waits for.
+pub(crate) const NOBODY: u64 = u64::MAX;
 
 /// Where an answer goes: one reply slot of one connection of one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,44 @@ pub struct Token {
     pub conn: ConnId,
     /// The number of the reply slot, counted on that connection from 0.
     pub sequence: u64,
+}
+
+/// Who wants a command to be carried out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Caller {
+    /// Where the answer goes; none if nobody waits for it.
+    pub(crate) token: Option<Token>,
+    /// It has come as a forwarded request.
+    pub(crate) visit: Option<Visit>,
+}
+
+/// A request that another node has forwarded, or this one to itself. Its token has its sequence.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Visit {
+    /// The run that a client has sent it to.
+    pub(crate) origin: NodeId,
+    /// What this attempt is for.
+    pub(crate) attempt: Attempt,
+}
+
+impl From<Token> for Caller {
+    fn from(token: Token) -> Self {
+        Self {
+            token: Some(token),
+            visit: None,
+        }
+    }
+}
+
+impl Caller {
+    /// The request's name, if it was forwarded.
+    pub(crate) fn request_id(&self) -> Option<RequestId> {
+        let (visit, token) = (self.visit?, self.token?);
+        Some(RequestId {
+            origin: visit.origin,
+            sequence: token.sequence,
+        })
+    }
 }
 
 /// One message between two workers. It owns what it carries.
@@ -99,6 +142,15 @@ pub enum Message {
     },
     /// From worker 0: the cluster as the node sees it.
     View(Arc<ClusterView>),
+    /// To worker 0: nobody listens where a node should be.
+    LinkRefused(NodeId),
+    /// What replicas on another node say to those of the receiver.
+    Replica {
+        /// The run that says it.
+        from: NodeId,
+        /// Messages, as [`crate::replication::wire`] has them, all for partitions of the receiver.
+        body: Bytes,
+    },
 }
 
 /// Something that every worker is asked.
@@ -149,6 +201,19 @@ pub struct Parcel {
     pub(crate) requests: Vec<CarriedRequest>,
     /// The answers, in any order.
     pub(crate) answers: Vec<CarriedAnswer>,
+    /// What belongs to requests that were forwarded.
+    visits: Vec<Visit>,
+    /// Requests that this node can't carry out.
+    refusals: Vec<Refusal>,
+}
+
+/// A forwarded request that was not carried out, because the primary is elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refusal {
+    /// What the attempt was for.
+    pub(crate) epoch: u32,
+    /// Who is primary, as far as is known here.
+    pub(crate) hint: Option<Term>,
 }
 
 impl Parcel {
@@ -160,6 +225,8 @@ impl Parcel {
         self.bytes.clear();
         self.requests.clear();
         self.answers.clear();
+        self.visits.clear();
+        self.refusals.clear();
     }
 
     fn push(&mut self, bytes: &[u8]) -> Span {
@@ -175,14 +242,20 @@ impl Parcel {
     pub(crate) fn push_request(
         &mut self,
         token: Token,
+        visit: Option<&Visit>,
         hash: KeyHash,
         key: &[u8],
         operation: &Operation<'_>,
     ) {
         let key = self.push(key);
         let (operation, value) = self.carry_operation(operation);
+        let visit = visit.map(|visit| {
+            self.visits.push(*visit);
+            u32::try_from(self.visits.len()).expect("fewer than requests")
+        });
         self.requests.push(CarriedRequest {
             token,
+            visit: visit.unwrap_or_default(),
             hash,
             key,
             operation,
@@ -215,7 +288,34 @@ impl Parcel {
             token,
             outcome,
             value,
+            refusal: 0,
         });
+    }
+
+    pub(crate) fn push_refusal(&mut self, token: Token, refusal: Refusal) {
+        self.refusals.push(refusal);
+        let refusal = u32::try_from(self.refusals.len()).expect("fewer than requests");
+        self.answers.push(CarriedAnswer {
+            token,
+            outcome: Outcome::Failed(Failure::Unreachable),
+            value: Carried::None,
+            refusal,
+        });
+    }
+
+    /// Who wants a request of this parcel.
+    pub(crate) fn caller(&self, request: &CarriedRequest) -> Caller {
+        let visit = (request.visit as usize).checked_sub(1);
+        Caller {
+            token: Some(request.token),
+            visit: visit.map(|at| self.visits[at]),
+        }
+    }
+
+    /// Whether an answer of this parcel is a refusal.
+    pub(crate) fn refusal(&self, answer: &CarriedAnswer) -> Option<Refusal> {
+        let at = (answer.refusal as usize).checked_sub(1)?;
+        Some(self.refusals[at])
     }
 }
 
@@ -223,6 +323,8 @@ impl Parcel {
 #[derive(Debug)]
 pub(crate) struct CarriedRequest {
     pub(crate) token: Token,
+    /// Where in `visits` it has its part, counted from 1; 0 if it was not forwarded.
+    visit: u32,
     pub(crate) hash: KeyHash,
     pub(crate) key: Span,
     operation: Operation<'static>,
@@ -242,6 +344,8 @@ pub(crate) struct CarriedAnswer {
     pub(crate) token: Token,
     outcome: Outcome<'static>,
     value: Carried,
+    /// Where in `refusals` it has its part, counted from 1; 0 for an outcome.
+    refusal: u32,
 }
 
 impl CarriedAnswer {
@@ -306,6 +410,20 @@ pub(crate) fn dressed_operation<'a>(
 
 fn with_value<'a>(item: &Item<'_>, value: Value<'a>) -> Item<'a> {
     Item { value, ..*item }
+}
+
+/// An outcome free of any lifetime: an item's value is copied, unless it is shared anyhow.
+pub(crate) fn owned(outcome: &Outcome<'_>) -> Outcome<'static> {
+    match outcome {
+        Outcome::Item(item) => {
+            let value = match &item.value {
+                Value::Small(bytes) => Bytes::copy_from_slice(bytes),
+                Value::Large(bytes) => bytes.clone(),
+            };
+            Outcome::Item(with_value(item, Value::Large(value)))
+        }
+        other => plain(other),
+    }
 }
 
 /// An outcome that carries no item, free of any lifetime.

@@ -165,7 +165,7 @@ impl Node {
             seed.number("membership 1"),
         )?;
         let placement = Placement::new(&[], settings.replication_factor);
-        let view = Arc::new(ClusterView::of(&membership, &placement, false));
+        let view = Arc::new(ClusterView::of(&membership, &placement, false, Vec::new()));
         Ok(Self {
             datagrams: Datagrams::new(&settings.credentials, settings.id, seed),
             membership,
@@ -286,7 +286,6 @@ impl Node {
     }
 
     /// A link to a node could not be opened, for nobody listens there.
-    #[allow(dead_code, reason = "the worker opens links with the next steps")]
     pub(crate) fn handle_link_refused(&mut self, now: Now, node: NodeId, out: &mut NodeOut<'_>) {
         let evidence = Evidence::Refused;
         self.tell(now, Input::Evidence { node, evidence }, out);
@@ -646,10 +645,13 @@ impl Node {
     }
 
     fn renew_view(&mut self) {
+        let mut hello = Vec::new();
+        self.push_hello(&mut hello);
         self.view = Arc::new(ClusterView::of(
             &self.membership,
             &self.placement,
             self.serving,
+            hello,
         ));
         self.view_changed = true;
     }

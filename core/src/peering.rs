@@ -41,6 +41,8 @@ struct Connection<P> {
     sent: usize,
     /// It closes once everything has been sent.
     finishing: bool,
+    /// What it asks for can't be taken at the moment.
+    held_up: bool,
     paused: bool,
     begin_by: Time,
 }
@@ -113,6 +115,7 @@ impl<P> Peering<P> {
                 ready,
                 sent: 0,
                 finishing: false,
+                held_up: false,
                 paused: false,
                 begin_by,
             },
@@ -201,6 +204,21 @@ impl<P> Peering<P> {
             .is_some_and(|it| it.stream.is_open() && !it.finishing && !it.is_full(&self.limits))
     }
 
+    /// What the connection asks for can't be taken for a while, or can be again: nothing more of it
+    /// is read meanwhile.
+    pub(crate) fn hold_up(&mut self, conn: ConnId, held_up: bool) {
+        if let Some(it) = self.connections.get_mut(&conn) {
+            it.held_up = held_up;
+        }
+    }
+
+    /// Bytes that are to leave over the connection.
+    pub(crate) fn unsent_bytes(&self, conn: ConnId) -> usize {
+        self.connections
+            .get(&conn)
+            .map_or(0, Connection::unsent_bytes)
+    }
+
     /// Where frames for the connection go; none for one that is gone or about to close.
     pub(crate) fn out(&mut self, conn: ConnId) -> Option<&mut Outgoing> {
         let it = self.connections.get_mut(&conn)?;
@@ -208,7 +226,6 @@ impl<P> Peering<P> {
     }
 
     /// The large values that the connection brings.
-    #[allow(dead_code, reason = "the worker opens links with the next steps")]
     pub(crate) fn incoming(&mut self, conn: ConnId) -> Option<&mut Incoming> {
         self.connections.get_mut(&conn).map(|it| &mut it.incoming)
     }
@@ -227,7 +244,7 @@ impl<P> Peering<P> {
             return Upkeep::default();
         };
         it.make_ready(&mut self.scratch);
-        let stuck = it.is_full(&limits) && !it.finishing;
+        let stuck = (it.is_full(&limits) || it.held_up) && !it.finishing;
         let stuck = stuck || (it.paused && !it.has_room(&limits) && !it.finishing);
         let pause = (stuck != it.paused).then_some(stuck);
         it.paused = stuck;

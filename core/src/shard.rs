@@ -5,29 +5,37 @@
 //! the token that came with the command.
 
 mod apply;
+mod copy;
 mod disk_evict;
 mod persist;
 mod preload;
+mod replicas;
 mod waits;
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::cache::{Cache, CacheSettings, Fields, Place};
 use crate::clock::VersionClock;
+use crate::command::owned::OwnedCommand;
 use crate::command::{Failure, Item, Operation, Outcome};
 use crate::disk::{Completion, Recovery, Request, Usage};
 use crate::figures::Figures;
 use crate::hash::KeyHash;
 use crate::id::WorkerId;
-use crate::message::{Token, plain};
+use crate::member::Guid;
+use crate::message::{Caller, Token, plain};
 use crate::notice::Notice;
+use crate::replication::{Message, Term};
 use crate::settings::{Settings, WhenFull};
 use crate::time::{Now, Time};
 
+use copy::Copies;
 use persist::{Persist, Pressure};
 use preload::Preload;
+use replicas::{Gate, Replicas};
 use waits::Waits;
 
 /// How often expired items are looked for, in milliseconds.
@@ -54,6 +62,20 @@ pub(crate) trait Sink {
     fn disk(&mut self, request: Request);
     /// Something for the operator.
     fn notice(&mut self, notice: Notice);
+    /// A command that had been deferred can't be carried out on this node; `hint` may be primary.
+    fn refuse(&mut self, caller: &Caller, command: Command<'_>, hint: Option<Term>);
+    /// What a replica of `partition` says to the one of another node.
+    fn replicate(&mut self, to: Guid, partition: u16, message: &Message);
+    /// The primary of `partition` is known, and may be this node.
+    fn route(&mut self, partition: u16, term: Term);
+}
+
+/// A command of one key.
+#[derive(Clone, Copy)]
+pub(crate) struct Command<'a> {
+    pub(crate) hash: KeyHash,
+    pub(crate) key: &'a [u8],
+    pub(crate) operation: &'a Operation<'a>,
 }
 
 /// What came of handing a command to the shard.
@@ -62,6 +84,8 @@ pub(crate) enum Execution<'a> {
     Done(Outcome<'a>),
     /// [`Sink::answer`] will be called with its token.
     Deferred,
+    /// This node is not primary of the key's partition; the other may be.
+    Refused(Option<Term>),
 }
 
 /// An item as a command met it; its value is still in the memory tier.
@@ -117,6 +141,11 @@ pub(crate) struct Shard {
     sweep_at: Time,
     /// Where appended values and numbers are put together.
     scratch: Vec<u8>,
+    /// The command under way has changed an item.
+    changed: bool,
+    /// The replicas of this worker's partitions, on a node that has others.
+    replicas: Option<Box<Replicas>>,
+    copies: Copies,
 }
 
 impl Shard {
@@ -155,6 +184,9 @@ impl Shard {
             evicting: disk_evict::Progress::default(),
             sweep_at: Time::ZERO,
             scratch: Vec::new(),
+            changed: false,
+            replicas: None,
+            copies: Copies::default(),
             settings,
             worker,
         }
@@ -164,20 +196,20 @@ impl Shard {
     pub(crate) fn execute(
         &mut self,
         now: Now,
-        token: Option<Token>,
+        caller: &Caller,
         hash: KeyHash,
         key: &[u8],
         operation: &Operation<'_>,
         sink: &mut impl Sink,
     ) -> Execution<'_> {
         if let Some(slot) = self.waits.behind(hash) {
-            self.waits.push(slot, token, key, operation);
+            self.waits.push(slot, caller, key, operation);
             return Execution::Deferred;
         }
         let present = self.find_live(now, hash, key, operation);
         if present.is_none() && needs_existing(operation) && !self.is_final(hash, key) {
             let slot = self.waits.begin(hash);
-            self.waits.push(slot, token, key, operation);
+            self.waits.push(slot, caller, key, operation);
             self.start_load(slot, sink);
             return Execution::Deferred;
         }
@@ -190,28 +222,57 @@ impl Shard {
             self.figures.refused_writes += 1;
             return Execution::Done(Outcome::Failed(Failure::DiskFull));
         }
-        if self.must_wait(now, operation) {
-            let until = now.time.plus_millis(self.stall_ms_max());
+        let mut wait_ms = self.must_wait(now, operation).then(|| self.stall_ms_max());
+        if self.replicas.is_some() {
+            match self.admit(caller, hash, operation) {
+                Gate::Open => {}
+                Gate::Wait => wait_ms = Some(replicas::WAIT_MS_MAX),
+                Gate::Refused(hint) => return Execution::Refused(hint),
+                Gate::Answered(outcome) => {
+                    let command = Command {
+                        hash,
+                        key,
+                        operation,
+                    };
+                    let done = self.answer_again(caller, command, outcome, present);
+                    return done.map_or(Execution::Deferred, Execution::Done);
+                }
+            }
+        }
+        if let Some(wait_ms) = wait_ms {
             let slot = self.waits.begin(hash);
-            self.waits.push(slot, token, key, operation);
-            self.waits.stall(slot, until);
+            self.waits.push(slot, caller, key, operation);
+            self.waits.stall(slot, now.time.plus_millis(wait_ms));
             self.figures.stalled_writes += u64::from(self.flushes_to_come == 0);
             return Execution::Deferred;
         }
-        self.finish(now, token, hash, key, operation, present)
+        self.finish(now, caller, hash, key, operation, present, sink)
     }
 
     /// Applies `operation` and either has its outcome or holds it back.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one command")]
     fn finish(
         &mut self,
         now: Now,
-        token: Option<Token>,
+        caller: &Caller,
         hash: KeyHash,
         key: &[u8],
         operation: &Operation<'_>,
         present: Option<Place>,
+        sink: &mut impl Sink,
     ) -> Execution<'_> {
+        self.changed = false;
+        let restrained = self.restrained(hash.partition(), operation);
+        let operation = restrained.as_ref().unwrap_or(operation);
         let applied = self.apply(now, hash, key, operation, present);
+        if self.replicas.is_some() {
+            let command = Command {
+                hash,
+                key,
+                operation,
+            };
+            return self.finish_replicated(now, caller, command, applied, sink);
+        }
         let outcome = match applied {
             Applied::Met(met) => Outcome::Item(met.item(&self.cache)),
             Applied::Plain(outcome) => outcome,
@@ -225,7 +286,7 @@ impl Shard {
             && !matches!(outcome, Outcome::Item(_))
         {
             self.held.push_back(Held {
-                token,
+                token: caller.token,
                 outcome: plain(&outcome),
                 until: now.time.plus_millis(HOLD_MS_MAX),
             });
@@ -311,6 +372,7 @@ impl Shard {
             self.sweep(now);
         }
         self.drive_persist(now, sink);
+        self.drive_replicas(now, sink);
         self.give_up_stalled(now, sink);
         self.relieve(now, sink);
         self.drive_preload(sink);
@@ -330,6 +392,9 @@ impl Shard {
         }
         if let Some(held) = self.held.front() {
             deadline = deadline.min(held.until);
+        }
+        if let Some(at) = self.replicas.as_ref().and_then(|it| it.next_deadline()) {
+            deadline = deadline.min(at);
         }
         deadline
     }
@@ -354,7 +419,7 @@ impl Shard {
         }
         while pressure != Pressure::Hard
             && self.flushes_to_come == 0
-            && let Some(slot) = self.waits.next_stalled()
+            && let Some(slot) = self.next_stalled()
         {
             self.run_wait(now, slot, sink);
             pressure = self.pressure(now);
@@ -408,7 +473,11 @@ impl Shard {
                 continue;
             };
             self.figures.refused_writes += 1;
-            sink.answer(pending.token, Outcome::Failed(Failure::Backlog));
+            let failure = match self.replicas {
+                Some(_) => Failure::Unreachable,
+                None => Failure::Backlog,
+            };
+            sink.answer(pending.caller.token, Outcome::Failed(failure));
             self.waits.recycle(pending);
             self.run_wait(now, slot, sink);
         }
@@ -429,22 +498,44 @@ impl Shard {
                     return;
                 }
             }
-            if self.must_wait(now, &operation) {
+            let command = Command {
+                hash,
+                key,
+                operation: &operation,
+            };
+            let mut waits = self.must_wait(now, &operation);
+            let caller = pending.caller;
+            match self.admit_waiting(&caller, command, present, sink) {
+                None => {
+                    drop(operation);
+                    self.waits.recycle(pending);
+                    continue;
+                }
+                Some(must_wait) => waits |= must_wait,
+            }
+            if waits {
                 let until = now.time.plus_millis(self.stall_ms_max());
                 self.waits.unpop(slot, pending);
                 self.waits.stall(slot, until);
                 return;
             }
-            let token = pending.token;
-            if let Execution::Done(outcome) =
-                self.finish(now, token, hash, key, &operation, present)
-            {
-                sink.answer(token, outcome);
+            let execution = self.finish(now, &caller, hash, key, &operation, present, sink);
+            match execution {
+                Execution::Done(outcome) => sink.answer(caller.token, outcome),
+                Execution::Deferred => {}
+                Execution::Refused(hint) => sink.refuse(&caller, command, hint),
             }
             drop(operation);
             self.waits.recycle(pending);
         }
         self.waits.end(slot);
+    }
+
+    /// The longest stalled queue that its partition's replica does not hold up.
+    fn next_stalled(&mut self) -> Option<u32> {
+        let replicas = self.replicas.as_deref();
+        let ready = |command: &OwnedCommand| replicas.is_none_or(|it| it.is_ready(command));
+        self.waits.next_stalled(ready)
     }
 
     fn stall_ms_max(&self) -> u64 {

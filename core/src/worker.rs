@@ -6,9 +6,12 @@
 
 mod budget;
 mod gather;
+mod nodes;
 mod outbox;
 pub(crate) mod peers;
 mod requests;
+mod routing;
+mod visits;
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -25,13 +28,14 @@ use crate::protocol::{ErrorLine, ParseLimits};
 use crate::session::output::Buffers;
 use crate::session::{Rendering, Session};
 use crate::settings::Settings;
-use crate::shard::{self, Shard};
+use crate::shard::Shard;
 use crate::time::{Now, Time};
 
 use budget::Budget;
 use gather::Rounds;
 use outbox::Outbox;
 use peers::Cluster;
+use routing::Router;
 
 /// How often the disk is measured and the memory budget looked at, in milliseconds.
 const HOUSEKEEPING_MS: u64 = 1000;
@@ -104,35 +108,6 @@ struct LinkFigures {
     credit_waits: u64,
     /// Peers that were refused before they had shown that they know the secret.
     refused_peers: u64,
-}
-
-/// The shard's sink: answers find their slots, the rest goes to the driver.
-struct Router<'a> {
-    links: &'a mut Links,
-    actions: &'a mut Actions,
-    now: Now,
-}
-
-impl shard::Sink for Router<'_> {
-    fn answer(&mut self, token: Option<Token>, outcome: Outcome<'_>) {
-        let Some(token) = token else {
-            return;
-        };
-        if token.worker == self.links.id {
-            self.links.answer(self.now, token, &outcome, self.actions);
-        } else {
-            let parcel = self.links.outbox.parcel(token.worker);
-            parcel.push_answer(token, &outcome);
-        }
-    }
-
-    fn disk(&mut self, request: Request) {
-        self.actions.disk.push(request);
-    }
-
-    fn notice(&mut self, notice: Notice) {
-        self.actions.notices.push(notice);
-    }
 }
 
 impl Links {
@@ -329,6 +304,7 @@ impl Worker {
         }
         let mut router = Router {
             links: &mut self.links,
+            cluster: &mut self.cluster,
             actions,
             now,
         };
@@ -386,6 +362,8 @@ impl Worker {
             Message::PeerFrame { .. }
             | Message::PeerSay { .. }
             | Message::PeerClosed { .. }
+            | Message::LinkRefused(_)
+            | Message::Replica { .. }
             | Message::View(_) => self.handle_peer_message(now, from, message, actions),
         }
     }
@@ -394,12 +372,14 @@ impl Worker {
         if self.shard.next_deadline() <= now.time {
             let mut router = Router {
                 links: &mut self.links,
+                cluster: &mut self.cluster,
                 actions,
                 now,
             };
             self.shard.handle_deadline(now, &mut router);
         }
         self.handle_peer_deadline(now, actions);
+        self.handle_remote_deadline(now, actions);
         if now.time >= self.housekeeping_at {
             self.keep_house(now, actions);
         }
@@ -491,6 +471,7 @@ impl Machine for Worker {
         self.handle_deadline(now, actions);
         self.drive_runnable(now, actions);
         self.drive_runnable_peers(now, actions);
+        self.drive_remote(now, actions);
         self.links.outbox.post(&mut actions.messages);
         self.drive_stop(now, actions);
     }

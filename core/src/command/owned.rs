@@ -58,6 +58,11 @@ impl OwnedCommand {
         dressed_operation(&self.operation, value)
     }
 
+    /// Gives it a large value that has come later than the rest.
+    pub(crate) fn set_value(&mut self, value: Bytes) {
+        self.large = Some(value);
+    }
+
     /// Bytes that it keeps alive.
     pub(crate) fn bytes(&self) -> usize {
         self.buffer.len() + self.large.as_ref().map_or(0, Bytes::len)

@@ -8,7 +8,7 @@ use core::num::NonZeroU32;
 
 use crate::layout::{Layout, LayoutState};
 use crate::member::{Guid, NodeId};
-use crate::membership::{Liveness, Membership};
+use crate::membership::{Formation, Liveness, Membership};
 use crate::placement::{Placement, Share};
 
 /// Another node.
@@ -33,10 +33,19 @@ pub struct ClusterView {
     pub placement: Placement,
     /// Whether this node serves.
     pub serving: bool,
+    /// The cluster that it belongs to, once it is decided.
+    pub formation: Option<Formation>,
+    /// The hello that a connection to another node begins with, as frames.
+    pub hello: Vec<u8>,
 }
 
 impl ClusterView {
-    pub(super) fn of(membership: &Membership, placement: &Placement, serving: bool) -> Self {
+    pub(super) fn of(
+        membership: &Membership,
+        placement: &Placement,
+        serving: bool,
+        hello: Vec<u8>,
+    ) -> Self {
         let members = membership.members().map(|known| MemberView {
             node: known.identity.id,
             address: known.identity.address,
@@ -47,7 +56,15 @@ impl ClusterView {
             members: members.collect(),
             placement: placement.clone(),
             serving,
+            formation: membership.formation(),
+            hello,
         }
+    }
+
+    /// Whether this run has formed the cluster: then nobody else holds anything of it.
+    #[must_use]
+    pub fn is_founder(&self) -> bool {
+        self.formation == Some(Formation::of(self.me))
     }
 
     /// Another node, by its name.

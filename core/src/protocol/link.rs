@@ -145,7 +145,10 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Option<LinkFrame<'_>>, super::for
             .map(|value| LinkFrame::Cancel { value })
             .parse(body),
         KIND_REPLICA => Ok((&[][..], LinkFrame::Replica { body })),
-        KIND_LARGE => (be_u64, map_opt(be_u32, |length| (length > 0).then_some(length)))
+        KIND_LARGE => (
+            be_u64,
+            map_opt(be_u32, |length| (length > 0).then_some(length)),
+        )
             .map(|(sequence, length)| LinkFrame::Large { sequence, length })
             .parse(body),
         _ => return Ok(None),

@@ -40,6 +40,10 @@ pub trait View {
     fn owners(&self) -> &[Guid];
     /// The nodes that should vote, owners included.
     fn voters(&self) -> &[Guid];
+    /// Whether a fill may be begun now.
+    fn may_fill(&self) -> bool {
+        true
+    }
 }
 
 /// What is believed of a node.

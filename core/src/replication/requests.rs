@@ -164,7 +164,9 @@ impl Origin {
         if self.kept.get(at).is_some_and(|kept| kept.0 == sequence) {
             return;
         }
-        self.kept.insert(at, (sequence, answer.clone()));
+        // A copy: it would keep the whole frame alive that has brought it.
+        let answer = Bytes::copy_from_slice(answer);
+        self.kept.insert(at, (sequence, answer));
         if self.kept.len() > kept_max
             && let Some((lowest, _)) = self.kept.pop_front()
         {

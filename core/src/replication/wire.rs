@@ -30,6 +30,7 @@ use super::message::{Holding, Message};
 use super::record::{NODES_MAX, Record, Term};
 use super::requests::Origin;
 use super::store::Digest;
+use crate::hash::PARTITIONS;
 use crate::member::{Guid, NodeId};
 use crate::time::Time;
 
@@ -359,6 +360,29 @@ pub fn decode(batch: &Bytes, mut each: impl FnMut(u16, Message)) -> Result<(), M
             Ok(([], message)) => each(partition, message),
             Ok(_) | Err(_) => return Err(Malformed),
         }
+    }
+    Ok(())
+}
+
+/// Hands each message of a batch, with its length in front, and the partition that it is for to
+/// `each`, unread.
+///
+/// # Errors
+/// When the batch does not consist of messages.
+pub fn split<'a>(
+    mut batch: &'a [u8],
+    mut each: impl FnMut(u16, &'a [u8]),
+) -> Result<(), Malformed> {
+    while !batch.is_empty() {
+        let (rest, message) = length_data::<_, Error<&[u8]>, _>(be_u32)
+            .parse_complete(batch)
+            .map_err(|_| Malformed)?;
+        let (_, partition) = be_u16::<_, Error<&[u8]>>(message).map_err(|_| Malformed)?;
+        if usize::from(partition) >= PARTITIONS {
+            return Err(Malformed);
+        }
+        each(partition, &batch[..batch.len() - rest.len()]);
+        batch = rest;
     }
     Ok(())
 }

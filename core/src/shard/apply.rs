@@ -433,6 +433,7 @@ impl Shard {
             value,
         })?;
         self.figures.total_items += 1;
+        self.changed = true;
         if !queued {
             self.note_dirty(now, hash, value_bytes);
         }
@@ -474,6 +475,7 @@ impl Shard {
         fields.on_disk |= fields.disk == DiskState::Submitted;
         fields.disk = self.dirty_state();
         let place = self.cache.update(place, fields)?;
+        self.changed = true;
         if !queued {
             self.note_dirty(now, hash, 0);
         }
@@ -483,6 +485,7 @@ impl Shard {
     /// Removes an item; where the disk may hold a record of it, a tombstone stays until the
     /// disk holds none.
     fn drop_item(&mut self, now: Now, hash: KeyHash, key: &[u8], place: Place) {
+        self.changed = true;
         let old = self.cache.view(place).fields;
         let on_disk = old.on_disk || old.disk == DiskState::Submitted;
         if self.persist.is_none() || !on_disk || planted::has(Bug::ForgetTombstone) {

@@ -13,6 +13,7 @@ use crate::command::{Failure, Outcome, Value};
 use crate::disk::{DiskError, Found, Head, Load, Request, Scan, Scanned, decode, disk_key};
 use crate::hash::{KeyHash, PARTITIONS};
 use crate::id::WorkerId;
+use crate::message::Caller;
 use crate::notice::{Notice, Severity};
 use crate::planted::{self, Bug};
 use crate::time::Now;
@@ -258,7 +259,7 @@ impl Shard {
     /// Refuses every command that waits in `slot`.
     fn refuse_wait(&mut self, slot: u32, failure: Failure, sink: &mut impl Sink) {
         while let Some(pending) = self.waits.pop(slot) {
-            sink.answer(pending.token, Outcome::Failed(failure));
+            sink.answer(pending.caller.token, Outcome::Failed(failure));
             self.waits.recycle(pending);
         }
         self.waits.end(slot);
@@ -334,8 +335,12 @@ impl Shard {
             return;
         }
         let slot = self.waits.begin(hash);
-        self.waits
-            .push(slot, None, key, &crate::command::Operation::Inspect);
+        self.waits.push(
+            slot,
+            &Caller::default(),
+            key,
+            &crate::command::Operation::Inspect,
+        );
         self.start_load(slot, sink);
     }
 

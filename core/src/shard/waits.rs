@@ -10,13 +10,15 @@ use crate::command::Operation;
 use crate::command::owned::{CommandBuffers, OwnedCommand};
 use crate::hash::KeyHash;
 use crate::id::Ticket;
-use crate::message::Token;
+use crate::message::Caller;
 use crate::time::Time;
 
 /// A command that waits.
 pub(super) struct Pending {
-    pub(super) token: Option<Token>,
+    pub(super) caller: Caller,
     pub(super) command: OwnedCommand,
+    /// It is not held up beyond this, however often it is tried.
+    until: Option<Time>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -122,14 +124,19 @@ impl Waits {
     pub(super) fn push(
         &mut self,
         slot: u32,
-        token: Option<Token>,
+        caller: &Caller,
         key: &[u8],
         operation: &Operation<'_>,
     ) {
         let buffer = self.buffers.take();
         let wait = self.wait(slot);
         let command = OwnedCommand::new(buffer, wait.hash, key, operation);
-        let pending = Pending { token, command };
+        let caller = *caller;
+        let pending = Pending {
+            caller,
+            command,
+            until: None,
+        };
         wait.commands.push_back(pending);
     }
 
@@ -207,15 +214,32 @@ impl Waits {
     /// Lets the queue wait for the disk, at most until then.
     pub(super) fn stall(&mut self, slot: u32, until: Time) {
         let wait = self.wait(slot);
+        let mut until = until;
+        if let Some(first) = wait.commands.front_mut() {
+            until = first.until.map_or(until, |before| before.min(until));
+            first.until = Some(until);
+        }
         wait.state = State::Stalled(until);
         // What the read has brought may be gone from memory by then.
         wait.read.clear();
         self.stalled.insert((until, slot));
     }
 
-    /// Takes the longest stalled queue.
-    pub(super) fn next_stalled(&mut self) -> Option<u32> {
-        let (_, slot) = self.stalled.pop_first()?;
+    /// Whether any queue is stalled.
+    pub(super) fn has_stalled(&self) -> bool {
+        !self.stalled.is_empty()
+    }
+
+    /// Takes the longest stalled queue whose first command is `ready`.
+    pub(super) fn next_stalled(&mut self, ready: impl Fn(&OwnedCommand) -> bool) -> Option<u32> {
+        let is_ready = |slot: u32| {
+            let wait = self.slots[slot as usize].wait.as_ref();
+            let first = wait.and_then(|wait| wait.commands.front());
+            first.is_none_or(|first| ready(&first.command))
+        };
+        let found = self.stalled.iter().find(|(_, slot)| is_ready(*slot));
+        let (until, slot) = *found?;
+        self.stalled.remove(&(until, slot));
         self.wait(slot).state = State::Open;
         Some(slot)
     }
@@ -226,7 +250,7 @@ impl Waits {
         if until > now {
             return None;
         }
-        self.next_stalled()
+        self.next_stalled(|_| true)
     }
 
     /// When the next stalled queue is overdue.

@@ -20,8 +20,9 @@ use crate::settings::WORKER_MEMORY_BYTES_MAX;
 use crate::shard::fair_share;
 use crate::time::Now;
 
+use super::Worker;
 use super::requests::Flow;
-use super::{Router, Worker};
+use super::routing::Router;
 
 /// The connection that a round's own tokens name: no driver hands out so many.
 const ROUND_CONN: ConnId = ConnId {
@@ -165,6 +166,7 @@ impl Worker {
                 self.shard.note_flush_at(now, 0);
                 let mut router = Router {
                     links: &mut self.links,
+                    cluster: &mut self.cluster,
                     actions,
                     now,
                 };

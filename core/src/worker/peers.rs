@@ -15,15 +15,20 @@ use crate::node::{
 };
 use crate::notice::{Notice, Seldom, Severity};
 use crate::peering::{Peering, PeeringLimits, Received};
+use crate::protocol::forward::Malformed;
+use crate::protocol::link;
 use crate::protocol::peer::{
     self, Frame, NodeState, NodeStatus, PeerError, Reason, common_version, decode,
 };
+use crate::replication;
 use crate::secure::{Credentials, Entropy, Refusal, Seed};
 use crate::settings::Settings;
 use crate::time::{Now, Time};
 
 use super::Worker;
 use super::gather::{Asker, Gathered, Purpose};
+use super::nodes::Failed;
+use super::routing::{Remote, Router};
 
 /// What is known of a peer connection.
 #[derive(Debug)]
@@ -42,9 +47,15 @@ pub(super) struct Cluster {
     /// On worker 0 of a node that is to have others.
     node: Option<Node>,
     /// What the node has found; none as long as there is nothing, or no node.
-    view: Option<Arc<ClusterView>>,
+    pub(super) view: Option<Arc<ClusterView>>,
+    /// What connects this worker with other nodes, on a node that is to have others.
+    pub(super) remote: Option<Remote>,
+    replication: Arc<replication::Settings>,
+    seed: u64,
     is_member: bool,
     says: Vec<Say>,
+    /// Connections whose requests wait until other workers have answered some.
+    held_up: Vec<ConnId>,
     /// Anybody can be refused, as often as they like.
     refusal_told: Seldom,
 }
@@ -59,16 +70,24 @@ impl Cluster {
             peering: Peering::new(credentials, entropy, limits(settings)),
             node: None,
             view: None,
+            remote: None,
+            replication: Arc::default(),
+            seed: 0,
             is_member: false,
             says: Vec::new(),
+            held_up: Vec::new(),
             refusal_told: Seldom::new(),
         }
     }
 
     /// When there is something to do.
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        let node = self.node.as_ref().and_then(Node::next_deadline);
-        node.into_iter().chain(self.peering.next_deadline()).min()
+        let deadlines = [
+            self.node.as_ref().and_then(Node::next_deadline),
+            self.remote.as_ref().and_then(Remote::next_deadline),
+            self.peering.next_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 }
 
@@ -93,6 +112,12 @@ impl Worker {
         let mut entropy = Entropy::new(seed);
         let node_seed = entropy.draw();
         let credentials = settings.credentials.clone();
+        let remote = Remote::new(settings.id, self.id);
+        let replication = Arc::new(replication::Settings {
+            disk: false,
+            ..replication::Settings::default()
+        });
+        let retries = entropy.draw().number("retries of replicas");
         let node = match self.id {
             WorkerId(0) => Some(Node::new(now, settings, &node_seed)?),
             _ => None,
@@ -101,8 +126,12 @@ impl Worker {
             peering: Peering::new(credentials, entropy, limits(&self.settings)),
             node,
             view: None,
+            remote: Some(remote),
+            replication,
+            seed: retries,
             is_member: true,
             says: Vec::new(),
+            held_up: Vec::new(),
             refusal_told: Seldom::new(),
         };
         Ok(self)
@@ -131,6 +160,9 @@ impl Worker {
                 self.with_node(now, actions, |node, out| {
                     node.handle_connect_failed(now, ticket, refused, out);
                 });
+            }
+            Event::ConnectFailed { ticket, refused } => {
+                self.link_failed(now, ticket, refused, actions);
             }
             Event::Datagram { from, bytes } => {
                 self.with_node(now, actions, |node, out| {
@@ -187,6 +219,14 @@ impl Worker {
             self.with_node(now, actions, |node, out| {
                 wanted = node.handle_connected(ticket, conn, out);
             });
+        } else if let Some(remote) = &mut self.cluster.remote {
+            wanted = remote.nodes.connected(ticket, conn);
+            if wanted
+                && let Some(view) = &self.cluster.view
+                && let Some(out) = self.cluster.peering.out(conn)
+            {
+                out.frames().extend_from_slice(&view.hello);
+            }
         }
         if !wanted {
             self.cluster.peering.finish(conn);
@@ -201,6 +241,11 @@ impl Worker {
         while self.cluster.peering.may_carry_out(conn) {
             let partner = self.cluster.peering.partner(conn);
             if partner.is_none_or(|partner| partner.waits) {
+                break;
+            }
+            if !self.links.outbox.has_credit() {
+                self.cluster.held_up.push(conn);
+                self.cluster.peering.hold_up(conn, true);
                 break;
             }
             match decode(&input[consumed..], self.settings.limits.frame_bytes_max) {
@@ -262,6 +307,9 @@ impl Worker {
             {
                 self.hand_to_node(now, conn, frame, raw, actions);
             }
+            Frame::Unknown { kind } if *kind >= link::KIND_LOWEST && settled => {
+                self.hear_link(now, conn, raw, actions);
+            }
             Frame::Unknown { .. } => {
                 self.refuse_frame(conn, Reason::Frame, "a frame of an unknown kind");
             }
@@ -272,6 +320,81 @@ impl Worker {
             }
             _ => self.refuse_frame(conn, Reason::Order, "an answer to no question"),
         }
+    }
+
+    /// A frame of a link between nodes.
+    fn hear_link(&mut self, now: Now, conn: ConnId, raw: &[u8], actions: &mut Actions) {
+        let opened = self.is_opened(conn);
+        let from = self.partner_node(conn);
+        let frame = link::decode(raw[4], &raw[5..]);
+        let taken = match (frame, from) {
+            (Ok(Some(frame)), Some(from)) => {
+                self.handle_link_frame(now, conn, from, opened, &frame, actions)
+            }
+            (Ok(None), Some(_)) => {
+                self.refuse_frame(conn, Reason::Frame, "a frame of an unknown kind");
+                return;
+            }
+            (_, None) | (Err(_), _) => Err(Malformed),
+        };
+        if taken.is_err() {
+            self.refuse_frame(conn, Reason::Frame, "a frame that is not of its form");
+        }
+    }
+
+    /// Goes on with connections that waited until other workers had answered some requests.
+    pub(super) fn wake_held_up(&mut self) {
+        for conn in self.cluster.held_up.drain(..) {
+            self.cluster.peering.hold_up(conn, false);
+            self.runnable_peers.push(conn);
+        }
+    }
+
+    /// A connection to another node has not come about.
+    fn link_failed(&mut self, now: Now, ticket: Ticket, refused: bool, actions: &mut Actions) {
+        let Some(remote) = &mut self.cluster.remote else {
+            self.links.figures.stale_events += 1;
+            return;
+        };
+        let Failed::Refused(node) = remote.nodes.connect_failed(now.time, ticket, refused) else {
+            return;
+        };
+        if self.id == WorkerId(0) {
+            self.with_node(now, actions, |it, out| {
+                it.handle_link_refused(now, node, out)
+            });
+        } else {
+            let message = Message::LinkRefused(node);
+            actions.messages.push((WorkerId(0), message));
+        }
+    }
+
+    /// The cluster looks different from now on.
+    fn set_view(&mut self, now: Now, view: Arc<ClusterView>, actions: &mut Actions) {
+        self.cluster.view = Some(Arc::clone(&view));
+        let (mut lost, mut close) = (Vec::new(), Vec::new());
+        if let Some(remote) = &mut self.cluster.remote {
+            remote
+                .nodes
+                .set_view(now.time, &view, &mut lost, &mut close, actions);
+        }
+        for conn in close {
+            self.drop_peer(now, conn, false, actions);
+            actions.close.push(conn);
+        }
+        for node in lost {
+            self.lose_node(now.time, node);
+        }
+        let settings = Arc::clone(&self.cluster.replication);
+        let seed = self.cluster.seed;
+        let mut router = Router {
+            links: &mut self.links,
+            cluster: &mut self.cluster,
+            actions,
+            now,
+        };
+        self.shard
+            .set_view(now, &view, &settings, seed, &mut router);
     }
 
     fn is_opened(&self, conn: ConnId) -> bool {
@@ -369,7 +492,17 @@ impl Worker {
                     }
                 });
             }
-            Message::View(view) => self.cluster.view = Some(view),
+            Message::View(view) => self.set_view(now, view, actions),
+            Message::LinkRefused(node) => {
+                self.with_node(now, actions, |it, out| {
+                    it.handle_link_refused(now, node, out)
+                });
+            }
+            Message::Replica { from, body } => {
+                // What one message of a batch can't say, the others have said.
+                let heard = self.hear_replica(now, from, &body, actions);
+                self.links.figures.stale_events += u64::from(heard.is_err());
+            }
             _ => unreachable!("the parent hands over what concerns peers"),
         }
     }
@@ -392,19 +525,21 @@ impl Worker {
             says: &mut says,
         };
         act(node, &mut out);
-        if let Some(view) = node.take_view() {
-            for worker in 1..self.settings.workers {
-                let message = Message::View(Arc::clone(&view));
-                actions.messages.push((WorkerId(worker), message));
-            }
-            self.cluster.view = Some(view);
-        }
+        let view = node.take_view();
         for say in says.drain(..) {
             self.carry_out_say(now, say, actions);
         }
         if self.cluster.says.is_empty() {
             self.cluster.says = says;
         }
+        let Some(view) = view else {
+            return;
+        };
+        for worker in 1..self.settings.workers {
+            let message = Message::View(Arc::clone(&view));
+            actions.messages.push((WorkerId(worker), message));
+        }
+        self.set_view(now, view, actions);
     }
 
     fn carry_out_say(&mut self, now: Now, say: Say, actions: &mut Actions) {
@@ -432,6 +567,13 @@ impl Worker {
                 if let Some(partner) = peering.partner_mut(conn) {
                     partner.node = node;
                     goes_on = core::mem::take(&mut partner.waits);
+                }
+                if let (Some(node), Some(remote)) = (node, &mut self.cluster.remote)
+                    && remote.nodes.greeted(conn, node)
+                {
+                    // What was meant for it had no link: it is sent now.
+                    self.lose_node(now.time, node);
+                    self.find_ways(now.time);
                 }
             }
         }
@@ -478,6 +620,12 @@ impl Worker {
         self.links.open -= 1;
         if charged_bytes > 0 {
             self.shard.cache.discharge(charged_bytes);
+        }
+        if let Some(remote) = &mut self.cluster.remote {
+            remote.arriving.forget(conn);
+            if let Some(node) = remote.nodes.closed(now.time, conn) {
+                self.lose_node(now.time, node);
+            }
         }
         if !self.cluster.is_member {
             return;

@@ -12,17 +12,15 @@ use crate::command::{Delete, Fetch, Operation, Outcome, Value};
 use crate::hash::KeyHash;
 use crate::id::{ConnId, WorkerId};
 use crate::machine::Actions;
-use crate::message::{Parcel, Token};
+use crate::message::{Caller, CarriedRequest, NOBODY, Parcel, Token};
 use crate::protocol::{self, ErrorLine, KeyBuffer, Refusal, Request, Then};
 use crate::session::output::Buffers;
 use crate::session::{Incoming, Keys, Rendering, Session, Step, Words};
-use crate::shard::Execution;
+use crate::shard::{Execution, Sink as _};
 use crate::time::Now;
 
-use super::{Links, Router, Worker};
-
-/// The sequence of a request whose answer nobody waits for.
-const NOBODY: u64 = u64::MAX;
+use super::routing::{Router, command};
+use super::{Links, Worker};
 
 /// Whether a session goes on.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -161,7 +159,7 @@ impl Worker {
         if links.stopping {
             return false;
         }
-        if !links.outbox.has_credit() {
+        if !links.outbox.has_credit() || !self.cluster.has_room() {
             links.figures.credit_waits += 1;
             if let Some(session) = links.session(conn) {
                 session.draining = true;
@@ -372,14 +370,30 @@ impl Worker {
             self.forward(target, token, hash, key, operation);
             return;
         }
+        if let Some(hint) = self.elsewhere(hash.partition()) {
+            self.with_session(conn, |session, _, buffers| {
+                session.reserve(words, context, now, buffers);
+            });
+            self.forward_command(now, token, command(hash, key, operation), hint);
+            return;
+        }
         let mut router = Router {
             links: &mut self.links,
+            cluster: &mut self.cluster,
             actions,
             now,
         };
+        let caller = Caller::from(token);
         let execution = self
             .shard
-            .execute(now, Some(token), hash, key, operation, &mut router);
+            .execute(now, &caller, hash, key, operation, &mut router);
+        if let Execution::Refused(hint) = execution {
+            self.with_session(conn, |session, _, buffers| {
+                session.reserve(words, context, now, buffers);
+            });
+            self.forward_command(now, token, command(hash, key, operation), hint);
+            return;
+        }
         let links = &mut self.links;
         let rendering = Links::rendering(&links.settings, &links.parse_limits);
         let buffers = &mut links.buffers;
@@ -397,7 +411,7 @@ impl Worker {
                 let sequence = session.reserve(words, context, now, buffers);
                 session.complete(sequence, &outcome, now, &rendering, buffers);
             }
-            Execution::Deferred => {
+            Execution::Deferred | Execution::Refused(_) => {
                 session.reserve(words, context, now, buffers);
             }
         }
@@ -455,7 +469,7 @@ impl Worker {
 
     /// The worker whose shard has the key.
     #[inline]
-    fn worker_of(&self, hash: KeyHash) -> WorkerId {
+    pub(super) fn worker_of(&self, hash: KeyHash) -> WorkerId {
         WorkerId(hash.partition() % self.settings.workers)
     }
 
@@ -469,7 +483,7 @@ impl Worker {
     ) {
         self.links.outbox.spend(target);
         let parcel = self.links.outbox.parcel(target);
-        parcel.push_request(token, hash, key, operation);
+        parcel.push_request(token, None, hash, key, operation);
     }
 
     /// Takes another worker's requests and answers of one turn.
@@ -481,37 +495,71 @@ impl Worker {
         actions: &mut Actions,
     ) {
         for request in &parcel.requests {
-            let operation = request.operation(&parcel.bytes);
-            let key = request.key.of(&parcel.bytes);
-            let token = Some(request.token);
-            let mut router = Router {
-                links: &mut self.links,
-                actions,
-                now,
-            };
-            let execution =
-                self.shard
-                    .execute(now, token, request.hash, key, &operation, &mut router);
-            if let Execution::Done(outcome) = execution {
-                let answers = self.links.outbox.parcel(from);
-                answers.push_answer(request.token, &outcome);
-            }
+            self.perform_carried(now, from, &parcel, request, actions);
         }
         for answer in &parcel.answers {
-            if answer.token.sequence != NOBODY {
-                let outcome = answer.outcome(&parcel.bytes);
-                self.links.answer(now, answer.token, &outcome, actions);
+            let mut router = self.router(now, actions);
+            match parcel.refusal(answer) {
+                Some(refusal) => router.deliver_refusal(answer.token, refusal),
+                None => router.deliver(answer.token, &answer.outcome(&parcel.bytes)),
             }
         }
         if !parcel.answers.is_empty() {
             self.links.outbox.earn(from, parcel.answers.len());
-            let mut waiting = core::mem::take(&mut self.links.awaiting_credit);
-            for conn in waiting.drain(..) {
-                self.links.wake(conn);
-            }
-            self.links.awaiting_credit = waiting;
+            self.wake_waiting();
         }
         self.links.outbox.keep(parcel);
+    }
+
+    /// Goes on with sessions and links that waited until more requests may be under way.
+    pub(super) fn wake_waiting(&mut self) {
+        let mut waiting = core::mem::take(&mut self.links.awaiting_credit);
+        for conn in waiting.drain(..) {
+            self.links.wake(conn);
+        }
+        self.links.awaiting_credit = waiting;
+        self.wake_held_up();
+    }
+
+    /// Carries out another worker's request.
+    fn perform_carried(
+        &mut self,
+        now: Now,
+        from: WorkerId,
+        parcel: &Parcel,
+        request: &CarriedRequest,
+        actions: &mut Actions,
+    ) {
+        let operation = request.operation(&parcel.bytes);
+        let key = request.key.of(&parcel.bytes);
+        let caller = parcel.caller(request);
+        let (hash, token) = (request.hash, request.token);
+        if caller.visit.is_none()
+            && let Some(hint) = self.elsewhere(hash.partition())
+        {
+            self.forward_command(now, token, command(hash, key, &operation), hint);
+            return;
+        }
+        let mut router = Router {
+            links: &mut self.links,
+            cluster: &mut self.cluster,
+            actions,
+            now,
+        };
+        let execution = self
+            .shard
+            .execute(now, &caller, hash, key, &operation, &mut router);
+        match execution {
+            Execution::Done(outcome) => {
+                let answers = self.links.outbox.parcel(from);
+                answers.push_answer(token, &outcome);
+            }
+            Execution::Deferred => {}
+            Execution::Refused(hint) => {
+                let command = command(hash, key, &operation);
+                self.router(now, actions).refuse(&caller, command, hint);
+            }
+        }
     }
 
     /// A store of a large value has been announced: its memory first, the other workers' too.
@@ -623,22 +671,32 @@ impl Worker {
     ) {
         let hash = KeyHash::of(key);
         let target = self.worker_of(hash);
+        let token = Token {
+            worker: self.id,
+            conn,
+            sequence: NOBODY,
+        };
         if target != self.id {
-            let token = Token {
-                worker: self.id,
-                conn,
-                sequence: NOBODY,
-            };
             self.forward(target, token, hash, key, operation);
+            return;
+        }
+        if let Some(hint) = self.elsewhere(hash.partition()) {
+            self.forward_command(now, token, command(hash, key, operation), hint);
             return;
         }
         let mut router = Router {
             links: &mut self.links,
+            cluster: &mut self.cluster,
             actions,
             now,
         };
-        self.shard
-            .execute(now, None, hash, key, operation, &mut router);
+        let caller = Caller::from(token);
+        let execution = self
+            .shard
+            .execute(now, &caller, hash, key, operation, &mut router);
+        if let Execution::Refused(hint) = execution {
+            self.forward_command(now, token, command(hash, key, operation), hint);
+        }
     }
 }
 

@@ -1,0 +1,245 @@
+//! Answers that wait for replicas, and those that are remembered for a request that comes again.
+//!
+//! Decides when a held answer leaves, what becomes of one that never may, and what of an outcome
+//! is remembered. Refuses to know how replicas agree.
+
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+use super::{Held, Repeated, Until, WAIT_MS_MAX, forced_notice};
+use crate::cache::Place;
+use crate::command::owned::OwnedCommand;
+use crate::command::{Failure, Item, Operation, Outcome, Value};
+use crate::message::{Caller, owned};
+use crate::protocol::forward::{decode_answer, encode_answer};
+use crate::replication::{Event, Output};
+use crate::shard::{Command, Shard, Sink};
+use crate::time::Now;
+
+/// What is remembered of an outcome, as replication carries it. The value of an item is not: it
+/// is read again.
+pub(super) fn memory_of(outcome: &Outcome<'_>) -> Bytes {
+    let mut bytes = Vec::new();
+    match outcome {
+        Outcome::Item(item) => {
+            let value = Value::Small(&[]);
+            let bare = Outcome::Item(Item { value, ..*item });
+            encode_answer(0, &bare, &mut bytes);
+        }
+        other => encode_answer(0, other, &mut bytes),
+    }
+    Bytes::from(bytes)
+}
+
+/// Reads what [`memory_of`] has written, on this node or on another. What another release has
+/// written in a form of its own can't be told again.
+pub(super) fn remembered(bytes: &[u8]) -> Outcome<'static> {
+    let answer = decode_answer(bytes).map(|answer| answer.outcome);
+    answer.unwrap_or(Outcome::Failed(Failure::Unknown))
+}
+
+impl Shard {
+    /// Answers a request that was carried out before. `None` if the answer has to wait.
+    pub(in crate::shard) fn answer_again(
+        &mut self,
+        caller: &Caller,
+        command: Command<'_>,
+        repeated: Repeated,
+        present: Option<Place>,
+    ) -> Option<Outcome<'static>> {
+        let outcome = match (repeated.outcome, present) {
+            (Outcome::Item(_), None) => Outcome::NotFound,
+            (Outcome::Item(item), Some(place)) => {
+                let value = self.cache.view(place).value();
+                owned(&Outcome::Item(Item { value, ..item }))
+            }
+            (other, _) => other,
+        };
+        let Some(after) = repeated.after else {
+            return Some(outcome);
+        };
+        self.hold_outcome(caller, command, Until::Position(after), outcome);
+        None
+    }
+
+    /// Keeps an answer until it may leave.
+    pub(super) fn hold_outcome(
+        &mut self,
+        caller: &Caller,
+        command: Command<'_>,
+        until: Until,
+        outcome: Outcome<'static>,
+    ) {
+        let Some(replicas) = &mut self.replicas else {
+            return;
+        };
+        let buffer = replicas.buffers.take();
+        let Command {
+            hash,
+            key,
+            operation,
+        } = command;
+        let command = match until {
+            // It is never asked again from here: only its place matters.
+            Until::Acknowledged(_) => OwnedCommand::new(buffer, hash, &[], &Operation::Inspect),
+            Until::Position(_) | Until::Confirmed(_) => {
+                OwnedCommand::new(buffer, hash, key, operation)
+            }
+        };
+        let held = Held {
+            caller: *caller,
+            until,
+            outcome,
+            command,
+        };
+        replicas.slot_mut(hash.partition()).held.push_back(held);
+    }
+
+    /// Carries out what a replica wants done.
+    pub(super) fn carry_out(
+        &mut self,
+        now: Now,
+        partition: u16,
+        out: &mut Output,
+        sink: &mut impl Sink,
+    ) {
+        for (to, message) in out.messages.drain(..) {
+            sink.replicate(to, partition, &message);
+        }
+        let mut closed = false;
+        for event in out.events.drain(..) {
+            closed |= matches!(event, Event::Closed { .. });
+            self.note_event(now, partition, event, sink);
+        }
+        let settled = out.acknowledged.is_some() || out.unknown.is_some();
+        if closed || settled || out.committed.is_some() || out.confirmed.is_some() {
+            self.release(now, partition, out, closed, sink);
+        }
+    }
+
+    fn note_event(&mut self, now: Now, partition: u16, event: Event, sink: &mut impl Sink) {
+        let Some(replicas) = &mut self.replicas else {
+            return;
+        };
+        match event {
+            Event::Opened { record, version } => {
+                replicas.figures.opened += 1;
+                self.clock.advance_past(version);
+                sink.route(partition, record.term);
+            }
+            Event::Merged { version } => self.clock.advance_past(version),
+            Event::Primary { term } => sink.route(partition, term),
+            Event::Forced { .. } => {
+                replicas.figures.forced += 1;
+                if replicas.forced_told.is_due(now.time) {
+                    sink.notice(forced_notice(partition));
+                }
+            }
+            Event::Keep {
+                promised, record, ..
+            } => self.keep_record(now, partition, promised, record.as_ref()),
+            Event::Closed { .. } | Event::Stale | Event::Joined { .. } | Event::Surplus => {}
+        }
+    }
+
+    /// Lets answers go that may, and gives up those that never may.
+    fn release(
+        &mut self,
+        now: Now,
+        partition: u16,
+        out: &Output,
+        closed: bool,
+        sink: &mut impl Sink,
+    ) {
+        let Some(replicas) = &mut self.replicas else {
+            return;
+        };
+        for held in core::mem::take(&mut replicas.slot_mut(partition).held) {
+            match held.until {
+                Until::Acknowledged(number) if out.acknowledged >= Some(number) => {
+                    self.let_go(held, sink);
+                }
+                Until::Acknowledged(number) if out.unknown >= Some(number) => {
+                    self.give_up(held, sink);
+                }
+                Until::Position(_) | Until::Confirmed(_) if closed => {
+                    self.ask_again(now, held, sink);
+                }
+                Until::Position(position) if out.committed >= Some(position) => {
+                    self.confirm(now, held, sink);
+                }
+                Until::Confirmed(at) if out.confirmed >= Some(at) => self.let_go(held, sink),
+                Until::Acknowledged(_) | Until::Position(_) | Until::Confirmed(_) => {
+                    if let Some(replicas) = &mut self.replicas {
+                        replicas.slot_mut(partition).held.push_back(held);
+                    }
+                }
+            }
+        }
+    }
+
+    fn let_go(&mut self, held: Held, sink: &mut impl Sink) {
+        sink.answer(held.caller.token, held.outcome);
+        if let Some(replicas) = &mut self.replicas {
+            replicas.buffers.recycle(held.command);
+        }
+    }
+
+    /// What a reading showed is everywhere by now: but was this node still primary?
+    fn confirm(&mut self, now: Now, held: Held, sink: &mut impl Sink) {
+        let replicas = self.replicas.as_ref();
+        let replica = replicas.and_then(|it| it.replica(held.command.hash.partition()));
+        if replica.is_some_and(|replica| replica.holds_lease(now.time)) {
+            self.let_go(held, sink);
+        } else {
+            self.ask_again(now, held, sink);
+        }
+    }
+
+    /// The write may come about, or not. Another node that has forwarded it asks again by its
+    /// name; for a client of this one it can't be said.
+    fn give_up(&mut self, held: Held, sink: &mut impl Sink) {
+        let partition = held.command.hash.partition();
+        let hint = self.elsewhere(partition).flatten();
+        let Some(replicas) = &mut self.replicas else {
+            return;
+        };
+        let Some(visit) = held.caller.visit else {
+            replicas.figures.unknown += 1;
+            sink.answer(held.caller.token, Outcome::Failed(Failure::Unknown));
+            return;
+        };
+        let epoch = visit.attempt.epoch;
+        replicas.refused.note(visit.origin, partition, epoch);
+        let operation = held.command.operation();
+        let command = Command {
+            hash: held.command.hash,
+            key: held.command.key(),
+            operation: &operation,
+        };
+        sink.refuse(&held.caller, command, hint);
+    }
+
+    /// A reading that was never certain is taken again: later, or elsewhere.
+    fn ask_again(&mut self, now: Now, held: Held, sink: &mut impl Sink) {
+        let hash = held.command.hash;
+        let operation = held.command.operation();
+        let key = held.command.key();
+        if let Some(hint) = self.elsewhere(hash.partition()) {
+            let command = Command {
+                hash,
+                key,
+                operation: &operation,
+            };
+            sink.refuse(&held.caller, command, hint);
+            return;
+        }
+        if let Some(slot) = self.waits.behind(hash) {
+            self.waits.push(slot, &held.caller, key, &operation);
+            return;
+        }
+        let slot = self.waits.begin(hash);
+        self.waits.push(slot, &held.caller, key, &operation);
+        self.waits.stall(slot, now.time.plus_millis(WAIT_MS_MAX));
+    }
+}

@@ -1,0 +1,498 @@
+//! What comes over links: requests of other nodes, answers to this one's, what replicas say.
+//!
+//! Decides in which order it is handed on while large values arrive, and to which worker. Refuses
+//! to know what requests do and what replicas agree on.
+//!
+//! Requests of one partition that come over one link keep their order: those behind one whose
+//! value is still arriving wait for it.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+use crate::command::owned::OwnedCommand;
+use crate::command::{Failure, Item, Operation, Outcome, Value};
+use crate::hash::KeyHash;
+use crate::id::{ConnId, WorkerId};
+use crate::link::Chunk;
+use crate::machine::Actions;
+use crate::member::NodeId;
+use crate::message::{Caller, Message, Refusal, Token, Visit, dressed_operation};
+use crate::protocol::forward::{self, Malformed, WireValue};
+use crate::protocol::link::{self, Attempt, Direction, LinkFrame, ValueId};
+use crate::replication::wire;
+use crate::shard::Execution;
+use crate::time::Now;
+
+use super::Worker;
+use super::routing::{Router, large};
+
+/// A request that waits for its value, or behind one that does.
+struct Waiting {
+    sequence: u64,
+    attempt: Attempt,
+    command: OwnedCommand,
+    /// Its value is still arriving.
+    arrives: bool,
+}
+
+/// An answer whose value is still arriving.
+type Announced = Box<Outcome<'static>>;
+
+/// What waits for large values.
+#[derive(Default)]
+pub(super) struct Arriving {
+    requests: BTreeMap<(ConnId, u16), VecDeque<Waiting>>,
+    /// The partition of each request whose value is arriving.
+    partitions: BTreeMap<(ConnId, u64), u16>,
+    answers: BTreeMap<(ConnId, u64), Announced>,
+}
+
+impl Arriving {
+    /// A connection is gone.
+    pub(super) fn forget(&mut self, conn: ConnId) {
+        self.requests.retain(|(own, _), _| *own != conn);
+        self.partitions.retain(|(own, _), _| *own != conn);
+        self.answers.retain(|(own, _), _| *own != conn);
+    }
+}
+
+impl Worker {
+    /// Takes a frame of a link: of one that this node has `opened`, or of one of `from`'s.
+    ///
+    /// # Errors
+    /// When it is not of the form, or does not belong there: the link can't be used any further.
+    pub(super) fn handle_link_frame(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        from: NodeId,
+        opened: bool,
+        frame: &LinkFrame<'_>,
+        actions: &mut Actions,
+    ) -> Result<(), Malformed> {
+        match *frame {
+            LinkFrame::Request { attempt, body } if !opened => {
+                self.take_request(now, conn, from, attempt, body, actions)
+            }
+            LinkFrame::Answer { body } if opened => self.take_answer(now, conn, body, actions),
+            LinkFrame::Refusal {
+                sequence,
+                epoch,
+                hint,
+            } if opened => {
+                self.router(now, actions).refused(sequence, epoch, hint);
+                Ok(())
+            }
+            LinkFrame::Chunk { value, bytes } => {
+                self.take_chunk(now, conn, from, value, bytes, actions)
+            }
+            LinkFrame::Cancel { value } => {
+                self.cancel(conn, value);
+                Ok(())
+            }
+            LinkFrame::Replica { body } if !opened => {
+                self.take_replica(now, from, Bytes::copy_from_slice(body), actions)
+            }
+            LinkFrame::Large { sequence, length } if !opened => {
+                let direction = Direction::Replica;
+                let value = ValueId {
+                    sequence,
+                    direction,
+                };
+                self.announce_value(conn, value, length, true).map(|_| ())
+            }
+            LinkFrame::Request { .. }
+            | LinkFrame::Answer { .. }
+            | LinkFrame::Refusal { .. }
+            | LinkFrame::Replica { .. }
+            | LinkFrame::Large { .. } => Err(Malformed),
+        }
+    }
+
+    /// A large value follows. Whether there is memory for it; if not, it is passed over.
+    fn announce_value(
+        &mut self,
+        conn: ConnId,
+        value: ValueId,
+        length: u32,
+        wanted: bool,
+    ) -> Result<bool, Malformed> {
+        let bytes = length as usize;
+        let wanted = wanted && self.shard.cache.charge(bytes).is_ok();
+        let incoming = self.cluster.peering.incoming(conn);
+        let announced = incoming.map(|it| it.announce(value, bytes, wanted));
+        match announced {
+            Some(Ok(())) => Ok(wanted),
+            Some(Err(_)) | None => {
+                if wanted {
+                    self.shard.cache.discharge(bytes);
+                }
+                Err(Malformed)
+            }
+        }
+    }
+
+    fn take_request(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        from: NodeId,
+        attempt: Attempt,
+        body: &[u8],
+        actions: &mut Actions,
+    ) -> Result<(), Malformed> {
+        let request = forward::decode_request(body)?;
+        let hash = KeyHash::of(request.key);
+        let sequence = request.sequence;
+        let value = match request.value {
+            WireValue::Inline(bytes) => Value::Small(bytes),
+            WireValue::Chunked(length) => {
+                return self.await_value(conn, attempt, &request, hash, length);
+            }
+        };
+        let operation = dressed_operation(&request.operation, value);
+        let place = (conn, hash.partition());
+        if let Some(remote) = &mut self.cluster.remote
+            && let Some(waiting) = remote.arriving.requests.get_mut(&place)
+        {
+            let command = OwnedCommand::new(Vec::new(), hash, request.key, &operation);
+            waiting.push_back(Waiting {
+                sequence,
+                attempt,
+                command,
+                arrives: false,
+            });
+            return Ok(());
+        }
+        let visit = Visit {
+            origin: from,
+            attempt,
+        };
+        self.receive(
+            now,
+            conn,
+            sequence,
+            visit,
+            hash,
+            request.key,
+            &operation,
+            actions,
+        );
+        Ok(())
+    }
+
+    fn await_value(
+        &mut self,
+        conn: ConnId,
+        attempt: Attempt,
+        request: &forward::ForwardedRequest<'_>,
+        hash: KeyHash,
+        length: u32,
+    ) -> Result<(), Malformed> {
+        if length > self.settings.value_bytes_max
+            || !matches!(request.operation, Operation::Store(_))
+        {
+            return Err(Malformed);
+        }
+        let sequence = request.sequence;
+        let direction = Direction::Request;
+        let value = ValueId {
+            sequence,
+            direction,
+        };
+        if !self.announce_value(conn, value, length, true)? {
+            let outcome = Outcome::Failed(Failure::OutOfMemory);
+            self.answer_link(conn, sequence, &outcome);
+            return Ok(());
+        }
+        let Some(remote) = &mut self.cluster.remote else {
+            return Err(Malformed);
+        };
+        let partition = hash.partition();
+        let command = OwnedCommand::new(Vec::new(), hash, request.key, &request.operation);
+        let arriving = &mut remote.arriving;
+        arriving.partitions.insert((conn, sequence), partition);
+        let waiting = arriving.requests.entry((conn, partition)).or_default();
+        waiting.push_back(Waiting {
+            sequence,
+            attempt,
+            command,
+            arrives: true,
+        });
+        Ok(())
+    }
+
+    fn answer_link(&mut self, conn: ConnId, sequence: u64, outcome: &Outcome<'_>) {
+        if let Some(out) = self.cluster.peering.out(conn) {
+            link::encode_answer(out.frames(), |into| {
+                forward::encode_answer(sequence, outcome, into);
+            });
+        }
+    }
+
+    /// Hands a request to the worker that has its key.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one request")]
+    fn receive(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        sequence: u64,
+        visit: Visit,
+        hash: KeyHash,
+        key: &[u8],
+        operation: &Operation<'_>,
+        actions: &mut Actions,
+    ) {
+        if let Some(remote) = &mut self.cluster.remote {
+            remote.visits += 1;
+        }
+        let token = Token {
+            worker: self.id,
+            conn,
+            sequence,
+        };
+        let target = self.worker_of(hash);
+        if target != self.id {
+            self.links.outbox.spend(target);
+            let parcel = self.links.outbox.parcel(target);
+            parcel.push_request(token, Some(&visit), hash, key, operation);
+            return;
+        }
+        let caller = Caller {
+            token: Some(token),
+            visit: Some(visit),
+        };
+        let mut router = Router {
+            links: &mut self.links,
+            cluster: &mut self.cluster,
+            actions,
+            now,
+        };
+        match self
+            .shard
+            .execute(now, &caller, hash, key, operation, &mut router)
+        {
+            Execution::Done(outcome) => router.deliver(token, &outcome),
+            Execution::Deferred => {}
+            Execution::Refused(hint) => {
+                let epoch = visit.attempt.epoch;
+                router.deliver_refusal(token, Refusal { epoch, hint });
+            }
+        }
+    }
+
+    fn take_answer(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        body: &[u8],
+        actions: &mut Actions,
+    ) -> Result<(), Malformed> {
+        let answer = forward::decode_answer(body)?;
+        let sequence = answer.sequence;
+        match answer.value {
+            WireValue::Inline(bytes) => {
+                let outcome = match &answer.outcome {
+                    Outcome::Item(item) => Outcome::Item(Item {
+                        value: Value::Small(bytes),
+                        ..*item
+                    }),
+                    other => crate::message::plain(other),
+                };
+                self.router(now, actions).finish(sequence, &outcome);
+            }
+            WireValue::Chunked(length) => {
+                let direction = Direction::Answer;
+                let value = ValueId {
+                    sequence,
+                    direction,
+                };
+                if !self.announce_value(conn, value, length, true)? {
+                    let outcome = Outcome::Failed(Failure::OutOfMemory);
+                    self.router(now, actions).finish(sequence, &outcome);
+                    return Ok(());
+                }
+                if let Some(remote) = &mut self.cluster.remote {
+                    let outcome = Box::new(answer.outcome);
+                    remote.arriving.answers.insert((conn, sequence), outcome);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_chunk(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        from: NodeId,
+        value: ValueId,
+        bytes: &[u8],
+        actions: &mut Actions,
+    ) -> Result<(), Malformed> {
+        let incoming = self.cluster.peering.incoming(conn).ok_or(Malformed)?;
+        let whole = match incoming.chunk(value, bytes).map_err(|_| Malformed)? {
+            Chunk::Partial | Chunk::Unwanted => return Ok(()),
+            Chunk::Whole(whole) => whole,
+        };
+        self.shard.cache.discharge(whole.len());
+        let sequence = value.sequence;
+        match value.direction {
+            Direction::Replica => self.take_replica(now, from, Bytes::from(whole), actions),
+            Direction::Request => {
+                self.value_arrived(now, conn, from, sequence, whole, actions);
+                Ok(())
+            }
+            Direction::Answer => {
+                let remote = self.cluster.remote.as_mut();
+                let answers = remote.map(|remote| &mut remote.arriving.answers);
+                let announced = answers.and_then(|it| it.remove(&(conn, sequence)));
+                if let Some(announced) = announced
+                    && let Outcome::Item(item) = *announced
+                {
+                    let value = large(whole);
+                    let outcome = Outcome::Item(Item { value, ..item });
+                    self.router(now, actions).finish(sequence, &outcome);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A request's value is here: it goes on, and those that have waited behind it.
+    fn value_arrived(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        from: NodeId,
+        sequence: u64,
+        value: Vec<u8>,
+        actions: &mut Actions,
+    ) {
+        let Some(remote) = &mut self.cluster.remote else {
+            return;
+        };
+        let arriving = &mut remote.arriving;
+        let Some(partition) = arriving.partitions.remove(&(conn, sequence)) else {
+            return;
+        };
+        if let Some(waiting) = arriving.requests.get_mut(&(conn, partition))
+            && let Some(it) = waiting.iter_mut().find(|it| it.sequence == sequence)
+        {
+            it.arrives = false;
+            it.command.set_value(Bytes::from(value));
+        }
+        self.go_on_behind(now, conn, partition, from, actions);
+    }
+
+    /// Hands on what waits for nothing any more.
+    fn go_on_behind(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        partition: u16,
+        from: NodeId,
+        actions: &mut Actions,
+    ) {
+        let place = (conn, partition);
+        while let Some(remote) = &mut self.cluster.remote
+            && let Some(waiting) = remote.arriving.requests.get_mut(&place)
+        {
+            let Some(next) = waiting.pop_front_if(|next| !next.arrives) else {
+                if waiting.is_empty() {
+                    remote.arriving.requests.remove(&place);
+                }
+                return;
+            };
+            let visit = Visit {
+                origin: from,
+                attempt: next.attempt,
+            };
+            let operation = next.command.operation();
+            let (hash, key) = (next.command.hash, next.command.key());
+            self.receive(
+                now,
+                conn,
+                next.sequence,
+                visit,
+                hash,
+                key,
+                &operation,
+                actions,
+            );
+        }
+    }
+
+    /// The rest of a value will not come: its request is as good as never sent.
+    fn cancel(&mut self, conn: ConnId, value: ValueId) {
+        let Some(incoming) = self.cluster.peering.incoming(conn) else {
+            return;
+        };
+        let charged_bytes = incoming.cancel(value);
+        self.shard.cache.discharge(charged_bytes);
+        let Some(remote) = &mut self.cluster.remote else {
+            return;
+        };
+        let arriving = &mut remote.arriving;
+        arriving.answers.remove(&(conn, value.sequence));
+        let partition = arriving.partitions.remove(&(conn, value.sequence));
+        if let Some(partition) = partition
+            && let Some(waiting) = arriving.requests.get_mut(&(conn, partition))
+        {
+            waiting.retain(|it| it.sequence != value.sequence);
+        }
+    }
+
+    /// Hands what replicas say to those of this worker, and the rest to its worker.
+    fn take_replica(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        body: Bytes,
+        actions: &mut Actions,
+    ) -> Result<(), Malformed> {
+        let workers = self.settings.workers;
+        if workers == 1 {
+            return self.hear_replica(now, from, &body, actions);
+        }
+        let mut parts: BTreeMap<u16, Vec<u8>> = BTreeMap::new();
+        wire::split(&body, |partition, message| {
+            let part = parts.entry(partition % workers).or_default();
+            part.extend_from_slice(message);
+        })
+        .map_err(|_| Malformed)?;
+        for (worker, part) in parts {
+            let body = Bytes::from(part);
+            if WorkerId(worker) == self.id {
+                self.hear_replica(now, from, &body, actions)?;
+            } else {
+                let message = Message::Replica { from, body };
+                actions.messages.push((WorkerId(worker), message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands on what replicas of another node say to those of this worker.
+    pub(super) fn hear_replica(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        body: &Bytes,
+        actions: &mut Actions,
+    ) -> Result<(), Malformed> {
+        let mut router = Router {
+            links: &mut self.links,
+            cluster: &mut self.cluster,
+            actions,
+            now,
+        };
+        let shard = &mut self.shard;
+        wire::decode(body, |partition, message| {
+            shard.hear(now, from, partition, message, &mut router);
+        })
+        .map_err(|_| Malformed)
+    }
+}
