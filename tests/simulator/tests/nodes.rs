@@ -269,3 +269,48 @@ fn both_operators_read_why_a_node_is_refused() {
     assert!(ours.contains("formed apart"), "{ours}");
     assert!(theirs.contains("formed apart"), "{theirs}");
 }
+
+/// Sends `line` to a node and returns what it answers within `milliseconds`.
+fn ask(world: &mut World, host: HostId, line: &str, milliseconds: u64) -> String {
+    let link = world.connect_to(host, Listener::Client);
+    pass(world, 2);
+    assert_eq!(world.send(link, line.as_bytes()), line.len());
+    let mut answer = Vec::new();
+    for _ in 0..milliseconds {
+        pass(world, 1);
+        let (bytes, _) = world.receive(link, 1 << 20);
+        answer.extend(bytes);
+        if answer.ends_with(b"\r\n") {
+            break;
+        }
+    }
+    String::from_utf8(answer).expect("text")
+}
+
+#[test]
+fn any_node_reaches_any_key() {
+    for seed in 0..3 {
+        let mut world = world(seed, 3);
+        for host in 0..3 {
+            start(&mut world, HostId(host), NODE);
+            pass(&mut world, 300);
+        }
+        agree_within(&mut world, &[0, 1, 2], 10_000);
+        for at in 0..20 {
+            let line = format!("set key{at} 0 0 2\r\n{at:02}\r\n");
+            let host = HostId(at % 3);
+            assert_eq!(ask(&mut world, host, &line, 5000), "STORED\r\n", "{at} seed {seed}");
+        }
+        pass(&mut world, 5000);
+        for at in 0..20 {
+            for host in 0..3 {
+                let line = format!("get key{at}\r\n");
+                let answer = ask(&mut world, HostId(host), &line, 5000);
+                assert_eq!(answer, format!("VALUE key{at} 0 2\r\n{at:02}\r\nEND\r\n"), "{host} seed {seed}");
+            }
+        }
+        for host in world.hosts() {
+            eprintln!("{:?}", world.notices_of(host));
+        }
+    }
+}
