@@ -15,6 +15,7 @@ use crate::hash::KeyHash;
 use crate::id::{ConnId, WorkerId};
 use crate::member::NodeId;
 use crate::node::ClusterView;
+use crate::protocol::peer::NodeFigures;
 use crate::worker::peers::PeerThen;
 
 /// Where an answer goes: one reply slot of one connection of one worker.
@@ -99,6 +100,15 @@ pub enum Message {
     },
     /// From worker 0: the cluster as the node sees it.
     View(Arc<ClusterView>),
+    /// To worker 0: a command asks on one of the sender's connections how all nodes fare.
+    Survey {
+        /// The connection.
+        conn: ConnId,
+        /// How this node does.
+        figures: Box<NodeFigures>,
+    },
+    /// To worker 0: the sender has stored the first item.
+    HoldsData,
 }
 
 /// Something that every worker is asked.

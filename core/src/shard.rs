@@ -6,6 +6,7 @@
 
 mod apply;
 mod disk_evict;
+mod notes;
 mod persist;
 mod preload;
 mod waits;

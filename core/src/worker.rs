@@ -6,9 +6,11 @@
 
 mod budget;
 mod gather;
+mod keeping;
 mod outbox;
 pub(crate) mod peers;
 mod requests;
+mod status;
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -333,6 +335,7 @@ impl Worker {
             now,
         };
         self.shard.handle_disk(now, completion, &mut router);
+        self.take_kept(now, actions);
     }
 
     /// Worker 0 has measured the disk: tells all workers, and whether it is full.
@@ -386,7 +389,9 @@ impl Worker {
             Message::PeerFrame { .. }
             | Message::PeerSay { .. }
             | Message::PeerClosed { .. }
-            | Message::View(_) => self.handle_peer_message(now, from, message, actions),
+            | Message::View(_)
+            | Message::Survey { .. }
+            | Message::HoldsData => self.handle_peer_message(now, from, message, actions),
         }
     }
 
@@ -426,6 +431,7 @@ impl Worker {
             self.kick_idle(now, actions);
         }
         self.drive_budget(actions);
+        self.tell_disk(now, actions);
     }
 
     /// Closes clients that have been silent for too long.
@@ -491,6 +497,7 @@ impl Machine for Worker {
         self.handle_deadline(now, actions);
         self.drive_runnable(now, actions);
         self.drive_runnable_peers(now, actions);
+        self.tell_data(now, actions);
         self.links.outbox.post(&mut actions.messages);
         self.drive_stop(now, actions);
     }

@@ -340,6 +340,12 @@ fn put_fill(message: &Message, into: &mut Vec<u8>) {
     }
 }
 
+/// Adds what a voter keeps on disk to `into`.
+pub(crate) fn encode_kept(promised: Option<Term>, record: Option<&Record>, into: &mut Vec<u8>) {
+    put_option(promised, into, put_term);
+    put_option(record, into, put_record);
+}
+
 // Reading.
 
 /// Hands each message of a batch to `each`, with its partition, in order.
@@ -361,6 +367,15 @@ pub fn decode(batch: &Bytes, mut each: impl FnMut(u16, Message)) -> Result<(), M
         }
     }
     Ok(())
+}
+
+/// Reads what [`encode_kept`] has written, and nothing else.
+pub(crate) fn decode_kept(bytes: &[u8]) -> Result<(Option<Term>, Option<Record>), Malformed> {
+    let (rest, promised) = option(bytes, term).map_err(|_| Malformed)?;
+    match option(rest, record) {
+        Ok(([], record)) => Ok((promised, record)),
+        Ok(_) | Err(_) => Err(Malformed),
+    }
 }
 
 fn flag(input: &[u8]) -> Read<'_, bool> {
