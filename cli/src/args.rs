@@ -55,6 +55,10 @@ pub(crate) struct StatusArguments {
     pub(crate) host: String,
     /// The node's peer port [default: 21211].
     pub(crate) port: Option<u16>,
+    /// A file of cluster secrets, as `zufar serve` takes it, for a node that has one. Or the
+    /// variable ZUFAR_SECRET holds them.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

@@ -17,7 +17,6 @@ use crate::error::{StartError, describe, refuse};
 use crate::settings::is_guid;
 
 const FILE: &str = "guid";
-const FILE_NEW: &str = "guid.new";
 const FILE_BYTES_MAX: u64 = 64;
 
 /// The name that `directory` keeps; a new one is drawn, and kept, if it keeps none.
@@ -32,7 +31,7 @@ pub(crate) fn kept(directory: &Path) -> Result<String, StartError> {
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let guid = drawn()?;
-            keep(directory, &guid).map_err(|error| refused(&error))?;
+            keep(directory, FILE, &guid).map_err(|error| refused(&error))?;
             return Ok(guid);
         }
         Err(error) => return Err(refused(&error)),
@@ -53,17 +52,17 @@ pub(crate) fn drawn() -> Result<String, StartError> {
     Ok(format!("{:08x}", u32::from_be_bytes(bytes)))
 }
 
-/// Writes the name so that after a crash it is there whole or not at all.
-fn keep(directory: &Path, guid: &str) -> io::Result<()> {
-    let new = directory.join(FILE_NEW);
+/// Writes one line to a file so that after a crash it is there whole or not at all.
+pub(crate) fn keep(directory: &Path, name: &str, line: &str) -> io::Result<()> {
+    let new = directory.join(format!("{name}.new"));
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
         .open(&new)?;
-    writeln!(file, "{guid}")?;
+    writeln!(file, "{line}")?;
     file.sync_all()?;
-    fs::rename(&new, directory.join(FILE))?;
+    fs::rename(&new, directory.join(name))?;
     File::open(directory)?.sync_all()
 }

@@ -8,7 +8,7 @@ mod tests;
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use zufar_core::machine::Listener;
+use zufar_core::secure::loopback_only;
 use zufar_host::Bound;
 
 use crate::error::{StartError, describe, refuse};
@@ -28,8 +29,10 @@ pub(crate) struct Listening {
     pub(crate) sockets: Vec<(Bound, Listener)>,
     /// Where clients connect, as shown.
     pub(crate) clients: Vec<String>,
-    /// Where peers connect, as shown; the first is the node's peer address.
-    pub(crate) peers: Vec<String>,
+    /// Where clients connect over TCP.
+    pub(crate) client_addresses: Vec<SocketAddr>,
+    /// Where peers connect.
+    pub(crate) peers: Vec<SocketAddr>,
     /// The first TCP client port, 0 without one.
     pub(crate) tcp_port: u16,
     /// The Unix socket's file.
@@ -54,13 +57,14 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds what `plan` says.
-pub(crate) fn bind(plan: &Plan) -> Result<Listening, StartError> {
+/// Binds what `plan` says. Without a secret peers stay on loopback.
+pub(crate) fn bind(plan: &Plan, has_secret: bool) -> Result<Listening, StartError> {
     let clients = resolve_clients(&plan.clients)?;
-    let peers = resolve_peers(&plan.peers)?;
+    let peers = resolve_peers(&plan.peers, has_secret)?;
     let mut listening = Listening {
         sockets: Vec::new(),
         clients: Vec::new(),
+        client_addresses: Vec::new(),
         peers: Vec::new(),
         tcp_port: 0,
         socket_file: None,
@@ -71,6 +75,7 @@ pub(crate) fn bind(plan: &Plan) -> Result<Listening, StartError> {
                 listening.tcp_port = address.port();
             }
             listening.clients.push(address.to_string());
+            listening.client_addresses.push(address);
             let bound = Bound::Tcp(listener);
             listening.sockets.push((bound, Listener::Client));
         }
@@ -84,7 +89,7 @@ pub(crate) fn bind(plan: &Plan) -> Result<Listening, StartError> {
     }
     let from_clients = peer_port(plan.port(listening.tcp_port));
     for (listener, address) in peers.with_port(from_clients).bind(plan.backlog)? {
-        listening.peers.push(address.to_string());
+        listening.peers.push(address);
         let bound = Bound::Tcp(listener);
         listening.sockets.push((bound, Listener::Peer));
     }
@@ -177,16 +182,45 @@ fn resolve_clients(clients: &Clients) -> Result<Vec<Name>, StartError> {
     }
 }
 
-fn resolve_peers(peers: &Peers) -> Result<Name, StartError> {
+fn resolve_peers(peers: &Peers, has_secret: bool) -> Result<Name, StartError> {
     let name = Name::resolve(&peers.host, peers.port)?;
-    let is_loopback = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
-    if !name.addresses.iter().all(is_loopback) {
-        return Err(refuse!(
-            "peer-listen {}: peers are not authenticated, so only loopback is allowed",
-            peers.host
-        ));
+    if !has_secret {
+        for address in &name.addresses {
+            loopback_only(address.ip())
+                .map_err(|error| refuse!("peer-listen {}: {error}", peers.host))?;
+        }
     }
     Ok(name)
+}
+
+/// Binds the socket for datagrams of other nodes, which send them to where they connect:
+/// `advertised` if that is one of `peers`, or else one of its kind.
+pub(crate) fn bind_datagrams(
+    peers: &[SocketAddr],
+    advertised: SocketAddr,
+) -> Result<UdpSocket, StartError> {
+    let is_alike = |address: &&SocketAddr| address.is_ipv4() == advertised.is_ipv4();
+    let exact = peers.iter().find(|address| **address == advertised);
+    let address = exact.or(peers.iter().find(is_alike)).or(peers.first());
+    let address = *address.expect("a node listens for others");
+    bind_udp(address).map_err(|error| {
+        let why = describe(&error);
+        refuse!("can't listen on {address} for datagrams: {why}")
+    })
+}
+
+fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = net::socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    // As the listener beside it: otherwise `::` would take the port of `0.0.0.0`, too.
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    net::bind(&socket, &address)?;
+    Ok(UdpSocket::from(socket))
 }
 
 fn bind_tcp(address: SocketAddr, backlog: u32) -> io::Result<(TcpListener, SocketAddr)> {

@@ -3,12 +3,15 @@
 //! Decides which command runs, and which allocator serves all of them. Refuses to know more:
 //! `args` has the command line, `serve` and `status` do the work.
 
+mod advertise;
 mod allocator;
 mod args;
+mod cluster;
 mod config;
 mod daemon;
 mod error;
 mod exit;
+mod generation;
 mod guid;
 mod host;
 mod listen;
@@ -16,9 +19,11 @@ mod log;
 mod memcached_flags;
 mod options;
 mod output;
+mod peer;
 mod pidfile;
 mod privileges;
 mod screen;
+mod secrets;
 mod serve;
 mod settings;
 mod signals;

@@ -42,10 +42,52 @@ pub(crate) struct Options {
     #[arg(short = 'a', long, value_name = "MODE")]
     pub(crate) unix_mask: Option<OctalMode>,
 
-    /// Where other nodes and `zufar status` connect; only loopback is allowed so far
+    /// Where other nodes and `zufar status` connect; without a cluster secret on loopback only
     /// [default: 127.0.0.1, the client port + 10000].
     #[arg(long, value_name = "ADDR")]
     pub(crate) peer_listen: Option<ListenAddress>,
+
+    /// Be one node of the cluster of this name [default: zufar, if join is given; else the node
+    /// is on its own].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<String>,
+
+    /// Where other nodes of the cluster may be found, by their peer addresses: HOST:PORT, several
+    /// with commas or by repeating; any one that answers is enough. Those that the last run knew
+    /// are found without.
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    pub(crate) join: Vec<ListenAddress>,
+
+    /// A file of cluster secrets, one a line: the first is used, all are accepted. Or the variable
+    /// ZUFAR_SECRET holds them.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secret_file: Option<PathBuf>,
+
+    /// Where clients of other hosts reach this node [default: the first listen address, unless
+    /// that is a wildcard].
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) advertise_client: Option<ListenAddress>,
+
+    /// Where other nodes reach this one [default: peer-listen, unless that is a wildcard].
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) advertise_peer: Option<ListenAddress>,
+
+    /// How many nodes hold each item, 1 to 7; the same on all nodes [default: 2].
+    #[arg(long, value_name = "N")]
+    pub(crate) replication_factor: Option<u8>,
+
+    /// With fewer replicas in sync writes are refused; the same on all nodes [default: 1].
+    #[arg(long, value_name = "N")]
+    pub(crate) min_in_sync_replicas: Option<u8>,
+
+    /// What nodes do that are cut off from a majority; the same on all nodes
+    /// [default: available].
+    #[arg(long, value_enum)]
+    pub(crate) split_brain: Option<SplitBrain>,
+
+    /// The node's share of the items, relative to those of the others [default: 100].
+    #[arg(long, value_name = "N")]
+    pub(crate) weight: Option<u32>,
 
     /// Where the data lives [default: $STATE_DIRECTORY, else ./zufar-data/ and the client port].
     #[arg(long, value_name = "DIR", conflicts_with = "no_disk")]
@@ -162,6 +204,19 @@ impl Options {
             unix_socket: clients.unix_socket,
             unix_mask: self.unix_mask.or(fallback.unix_mask),
             peer_listen: self.peer_listen.or(fallback.peer_listen),
+            cluster: self.cluster.or(fallback.cluster),
+            join: if self.join.is_empty() {
+                fallback.join
+            } else {
+                self.join
+            },
+            secret_file: self.secret_file.or(fallback.secret_file),
+            advertise_client: self.advertise_client.or(fallback.advertise_client),
+            advertise_peer: self.advertise_peer.or(fallback.advertise_peer),
+            replication_factor: self.replication_factor.or(fallback.replication_factor),
+            min_in_sync_replicas: self.min_in_sync_replicas.or(fallback.min_in_sync_replicas),
+            split_brain: self.split_brain.or(fallback.split_brain),
+            weight: self.weight.or(fallback.weight),
             data_dir: disk.data_dir,
             no_disk: disk.no_disk,
             memory: self.memory.or(fallback.memory),
@@ -215,6 +270,16 @@ pub(crate) enum WhenFull {
     Evict,
     /// Writes are refused.
     Refuse,
+}
+
+/// What nodes do that are cut off from a majority.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SplitBrain {
+    /// They serve what they hold.
+    Available,
+    /// They refuse writes, and serve nothing before they have found another node.
+    Majority,
 }
 
 /// How a line of the log looks.

@@ -19,6 +19,8 @@ pub(crate) struct Announcement<'a> {
     pub(crate) clients: &'a [String],
     /// Where peers connect.
     pub(crate) peers: &'a [String],
+    /// The cluster that it is one node of.
+    pub(crate) cluster: Option<&'a str>,
     /// What waits for their sockets.
     pub(crate) runtime: Runtime,
     /// Most memory that RocksDB takes; 0 without a disk.
@@ -43,8 +45,11 @@ impl Announcement<'_> {
             ),
             None => "no disk".to_owned(),
         };
+        let cluster = self.cluster.map(|name| format!(" in cluster `{name}`"));
+        let cluster = cluster.unwrap_or_default();
         format!(
-            "node-{} serves clients on {} and peers on {}; memory {}, threads {} on {}, {disk}",
+            "node-{} serves clients on {} and peers on {}{cluster}; memory {}, threads {} on {}, \
+             {disk}",
             settings.guid,
             self.clients.join(", "),
             self.peers.join(", "),
@@ -65,6 +70,9 @@ impl Announcement<'_> {
         row("clients", self.clients.join(", "));
         row("", self.client_limits());
         row("peers", self.peers.join(", "));
+        if let Some(cluster) = self.cluster {
+            row("", format!("in cluster `{cluster}`"));
+        }
         let full = if settings.evict {
             "then the least used are evicted"
         } else {

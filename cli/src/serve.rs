@@ -4,6 +4,7 @@
 //! bound before the data directory is opened. Refuses to know what a node does.
 
 use std::io::IsTerminal;
+use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use zufar_host::{Bound, Launch, Running};
 use zufar_storage::Storage;
 
 use crate::args::ServeArguments;
+use crate::cluster::{self, Prepared};
 use crate::error::{StartError, describe, refuse, without_code};
 use crate::listen::{self, Listening, SocketFile};
 use crate::log::Log;
@@ -73,6 +75,7 @@ struct Node {
     settings: Arc<Settings>,
     clients: Vec<String>,
     peers: Vec<String>,
+    cluster: Option<String>,
     pidfile: Option<PidFile>,
     /// Removed when the node is gone.
     _socket_file: Option<SocketFile>,
@@ -109,7 +112,9 @@ fn start(plan: &Plan, user: Option<&User>, log: &Arc<Log>) -> Result<Node, Start
     for warning in &plan.warnings {
         log.warning("ignored", warning.clone());
     }
-    let listening = listen::bind(plan)?;
+    let secrets = cluster::secrets(plan, log)?;
+    let listening = listen::bind(plan, secrets.is_some())?;
+    let mut prepared = Prepared::new(plan, secrets, &listening)?;
     let port = plan.port(listening.tcp_port);
     let data_directory = plan.data.as_ref().map(|data| data.directory(port));
     let mut pidfile = plan.pidfile.as_deref().map(PidFile::prepare).transpose()?;
@@ -117,6 +122,7 @@ fn start(plan: &Plan, user: Option<&User>, log: &Arc<Log>) -> Result<Node, Start
         hand_over(user, &listening, data_directory.as_ref(), pidfile.as_ref())?;
     }
     let (storage, recovery) = open(plan, data_directory.clone(), log)?;
+    cluster::tell_of_notes(plan, &recovery, log);
     let guid = match (&plan.guid, &data_directory) {
         (Some(guid), _) => guid.clone(),
         (None, Some(directory)) => guid::kept(directory)?,
@@ -125,23 +131,25 @@ fn start(plan: &Plan, user: Option<&User>, log: &Arc<Log>) -> Result<Node, Start
     if let Some(pidfile) = &mut pidfile {
         pidfile.write()?;
     }
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    let unix_ms = unix_ms();
     let settings = Arc::new(plan.settings(Found {
         guid,
-        peer_address: listening.peers[0].clone(),
+        peer_address: prepared.peer_address(&listening),
         tcp_port: listening.tcp_port,
-        data_directory,
-        started_unix_s: since_epoch.map_or(0, |since| since.as_secs()),
+        data_directory: data_directory.clone(),
+        started_unix_s: unix_ms / 1000,
     }));
-    let launched = run_workers(
-        plan.runtime,
-        &settings,
-        &recovery,
-        listening.sockets,
-        storage.clone(),
-        log,
-    );
-    let running = launched
+    let datagrams = prepared.datagrams.take();
+    let directory = data_directory.as_deref();
+    let company = prepared.company(plan, &settings, &recovery, directory, unix_ms)?;
+    let workers = (0..settings.workers).map(WorkerId);
+    let machines = workers.map(|worker| {
+        let worker = Worker::new(Arc::clone(&settings), worker, &recovery);
+        company.join(worker, unix_ms)
+    });
+    let machines = machines.collect::<Result<Vec<_>, _>>()?;
+    let sockets = (listening.sockets, datagrams);
+    let running = run_workers(plan.runtime, machines, sockets, storage.clone(), log)
         .and_then(|running| obey(signals, running, log))
         .map_err(|error| refuse!("can't start threads: {}", describe(&error)))?;
     Ok(Node {
@@ -149,10 +157,18 @@ fn start(plan: &Plan, user: Option<&User>, log: &Arc<Log>) -> Result<Node, Start
         storage,
         settings,
         clients: listening.clients,
-        peers: listening.peers,
+        peers: listening.peers.iter().map(ToString::to_string).collect(),
+        cluster: plan.cluster.as_ref().map(|cluster| cluster.name.clone()),
         pidfile,
         _socket_file: listening.socket_file,
     })
+}
+
+/// Milliseconds since the Unix epoch; 0 for a clock that is before it.
+fn unix_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    let milliseconds = since_epoch.map_or(0, |since| since.as_millis());
+    u64::try_from(milliseconds).unwrap_or(u64::MAX)
 }
 
 /// Hands over what the new user must be able to use, and becomes it.
@@ -224,14 +240,11 @@ fn open(
 
 fn run_workers(
     runtime: Runtime,
-    settings: &Arc<Settings>,
-    recovery: &Recovery,
-    listeners: Vec<(Bound, Listener)>,
+    machines: Vec<Worker>,
+    (listeners, datagrams): (Vec<(Bound, Listener)>, Option<UdpSocket>),
     kept: Option<Kept>,
     log: &Arc<Log>,
 ) -> std::io::Result<Running> {
-    let workers = (0..settings.workers).map(WorkerId);
-    let machines = workers.map(|worker| Worker::new(Arc::clone(settings), worker, recovery));
     let disk = kept
         .as_ref()
         .map(|kept| Arc::clone(&kept.storage) as Arc<dyn Disk>);
@@ -248,9 +261,9 @@ fn run_workers(
         Runtime::Smol => zufar_runtime_smol::launch,
     };
     launch(Launch {
-        machines: machines.collect(),
+        machines,
         listeners,
-        datagrams: None,
+        datagrams,
         disk,
         notify: Arc::new(notify),
     })
@@ -306,6 +319,7 @@ impl Node {
             settings: &self.settings,
             clients: &self.clients,
             peers: &self.peers,
+            cluster: self.cluster.as_deref(),
             runtime: plan.runtime,
             rocksdb_bytes: plan.data.as_ref().map_or(0, |data| data.rocksdb_bytes),
         };

@@ -3,6 +3,7 @@
 //! Decides defaults, bounds and which options go together. Touches nothing: what the host has
 //! to offer comes in as [`Host`].
 
+mod cluster;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,8 @@ use zufar_core::settings::{DiskSettings, Limits, Settings, WhenFull};
 use crate::error::{StartError, refuse};
 use crate::options::{self, ListenAddress, LogFormat, Options, Runtime};
 use crate::size::show;
+
+pub(crate) use cluster::ClusterPlan;
 
 /// The client port unless another is named.
 pub(crate) const CLIENT_PORT: u16 = 11211;
@@ -126,6 +129,8 @@ pub(crate) struct Plan {
     pub(crate) runtime: Runtime,
     pub(crate) clients: Clients,
     pub(crate) peers: Peers,
+    pub(crate) cluster: Option<ClusterPlan>,
+    pub(crate) secret_file: Option<PathBuf>,
     pub(crate) data: Option<DataPlan>,
     pub(crate) guid: Option<String>,
     pub(crate) rack: String,
@@ -184,6 +189,8 @@ pub(crate) fn resolve(options: &Options, host: &Host) -> Result<Plan, StartError
         runtime: options.runtime.unwrap_or_default(),
         clients: clients(options, host, &mut warnings)?,
         peers: peers(options.peer_listen.as_ref()),
+        cluster: cluster::resolve(options)?,
+        secret_file: options.secret_file.as_deref().map(absolute),
         data: data(options, host)?,
         guid: options.guid.clone(),
         rack: rack(options)?,

@@ -6,26 +6,23 @@
 mod tests;
 
 use std::fmt::Write as _;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io::ErrorKind;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use zufar_core::protocol::peer::{
-    DiskState, Frame, NodeState, NodeStatus, VERSION_HIGHEST, VERSION_LOWEST, decode, encode,
-};
-use zufar_core::settings::Limits;
+use zufar_core::protocol::peer::{DiskState, Frame, NodeFigures, NodeState, NodeStatus, decode};
+use zufar_core::secure::Secrets;
 
 use crate::args::StatusArguments;
 use crate::error::describe;
 use crate::options::ListenAddress;
+use crate::peer::{Conversation, frame_bytes_max};
+use crate::secrets::SecretSource;
 use crate::settings::{CLIENT_PORT, peer_port};
 use crate::{exit, output};
 
-/// How long a node may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-const READ_BYTES: usize = 4096;
+/// An answer that is longer is of no cluster that there can be.
+const REPLY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Shows what the node says.
 pub(crate) fn run(arguments: &StatusArguments) -> ExitCode {
@@ -40,16 +37,22 @@ pub(crate) fn run(arguments: &StatusArguments) -> ExitCode {
         host: host.clone(),
         port: Some(port),
     };
-    let bytes = match ask(&host, port) {
-        Ok(bytes) => bytes,
+    let secrets = SecretSource::find(arguments.secret_file.clone());
+    let secrets = match secrets.map(|source| source.read()).transpose() {
+        Ok(secrets) => secrets.map(|(secrets, _)| secrets),
+        Err(error) => {
+            output::complain(&error.to_string());
+            return exit::NOT_STARTED.into();
+        }
+    };
+    let replies = match ask(&host, port, secrets) {
+        Ok(replies) => replies,
         Err(error) => {
             output::complain(&format!("node {shown}: {error}"));
             return exit::FAILED.into();
         }
     };
-    let Ok(Some((Frame::StatusReply { nodes }, _))) = decode(&bytes, frame_bytes_max()) else {
-        unreachable!("`ask` returns a status reply");
-    };
+    let nodes = nodes_of(&replies);
     let text = if arguments.json {
         json(&nodes)
     } else {
@@ -82,83 +85,35 @@ fn address(arguments: &StatusArguments) -> Result<(String, u16), String> {
     }
 }
 
-fn frame_bytes_max() -> usize {
-    Limits::default().frame_bytes_max
-}
-
-/// The node's status reply, as it came.
-fn ask(host: &str, port: u16) -> Result<Vec<u8>, String> {
-    let until = Instant::now() + PATIENCE;
-    let mut stream = connect(host, port, until).map_err(|error| describe(&error))?;
-    let mut question = Vec::new();
-    encode(
-        &Frame::Hello {
-            lowest: VERSION_LOWEST,
-            highest: VERSION_HIGHEST,
-            guid: "",
-            node: None,
-        },
-        &mut question,
-    );
-    encode(&Frame::StatusRequest, &mut question);
-    stream
-        .write_all(&question)
-        .map_err(|error| describe(&error))?;
-    let mut input = Vec::new();
+/// The node's status reply, as it came: frames one behind the other.
+fn ask(host: &str, port: u16, secrets: Option<Secrets>) -> Result<Vec<u8>, String> {
+    let mut conversation = Conversation::begin(host, port, secrets)?;
+    conversation.say(&Frame::StatusRequest)?;
+    let mut replies = Vec::new();
     loop {
-        match decode(&input, frame_bytes_max()) {
-            Err(error) => return Err(format!("it does not speak the peer protocol: {error}")),
-            Ok(Some((Frame::StatusReply { .. }, _))) => return Ok(input),
-            Ok(Some((Frame::Refused { text, .. }, _))) => {
-                return Err(format!("it refuses: {}", plain(text)));
+        let frame = conversation.next_frame()?;
+        if let Ok(Some((Frame::StatusReply { last, .. }, _))) = decode(&frame, frame_bytes_max()) {
+            replies.extend_from_slice(&frame);
+            if last {
+                return Ok(replies);
             }
-            Ok(Some((_, consumed))) => {
-                input.drain(..consumed);
+            if replies.len() > REPLY_BYTES_MAX {
+                return Err("its answer does not end".to_owned());
             }
-            Ok(None) => receive(&mut stream, &mut input, until)?,
         }
     }
 }
 
-fn connect(host: &str, port: u16, until: Instant) -> io::Result<TcpStream> {
-    let mut result = Err(io::Error::new(ErrorKind::NotFound, "it has no address"));
-    for address in (host, port).to_socket_addrs()? {
-        let patience = left(until)?;
-        result = TcpStream::connect_timeout(&address, patience);
-        if result.is_ok() {
-            break;
+/// The nodes that status replies tell of.
+fn nodes_of(mut replies: &[u8]) -> Vec<NodeStatus<'_>> {
+    let mut all = Vec::new();
+    while let Ok(Some((frame, bytes))) = decode(replies, frame_bytes_max()) {
+        replies = &replies[bytes..];
+        if let Frame::StatusReply { nodes, .. } = frame {
+            all.extend(nodes);
         }
     }
-    let stream = result?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    Ok(stream)
-}
-
-fn left(until: Instant) -> io::Result<Duration> {
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(io::Error::new(ErrorKind::TimedOut, "it does not answer"));
-    }
-    Ok(left)
-}
-
-fn receive(stream: &mut TcpStream, input: &mut Vec<u8>, until: Instant) -> Result<(), String> {
-    let mut buffer = [0; READ_BYTES];
-    let read = left(until)
-        .and_then(|left| stream.set_read_timeout(Some(left)))
-        .and_then(|()| stream.read(&mut buffer));
-    match read {
-        Ok(0) => Err("it has closed the connection".to_owned()),
-        Ok(read) => {
-            input.extend_from_slice(&buffer[..read]);
-            Ok(())
-        }
-        Err(error) => match error.kind() {
-            ErrorKind::Interrupted => Ok(()),
-            ErrorKind::WouldBlock => Err("it does not answer".to_owned()),
-            _ => Err(describe(&error)),
-        },
-    }
+    all
 }
 
 const ADDRESS_WIDTH: usize = 21;
@@ -173,7 +128,10 @@ fn table(nodes: &[NodeStatus<'_>]) -> String {
          --  Address              Load       GUID                              Rack\n",
     );
     for node in nodes {
-        let load = format!("{:>DIRTY_WIDTH$}/{}", node.dirty_items, node.items);
+        let load = match &node.figures {
+            Some(figures) => format!("{:>DIRTY_WIDTH$}/{}", figures.dirty_items, figures.items),
+            None => format!("{:>DIRTY_WIDTH$}/?", "?"),
+        };
         table.push(if node.up { 'U' } else { 'D' });
         table.push(match node.state {
             NodeState::Normal => 'N',
@@ -203,12 +161,13 @@ fn plain(text: &str) -> String {
 }
 
 fn trouble(node: &NodeStatus<'_>) -> Option<String> {
-    let what = match node.disk {
+    let figures = node.figures.as_ref()?;
+    let what = match figures.disk {
         DiskState::Absent | DiskState::Healthy => return None,
         DiskState::Full => "its disk is full",
         DiskState::Failing => "its disk fails",
     };
-    let (guid, lag_ms) = (plain(node.guid), node.written_lag_ms);
+    let (guid, lag_ms) = (plain(node.guid), figures.written_lag_ms);
     Some(format!("node-{guid}: {what}; {lag_ms} ms are not written"))
 }
 
@@ -226,6 +185,14 @@ struct Node<'a> {
     rack: &'a str,
     version: &'a str,
     generation: u64,
+    /// Only of a node that has answered.
+    #[serde(flatten)]
+    figures: Option<Figures>,
+}
+
+#[derive(Serialize)]
+struct Figures {
+    versions: Versions,
     items: u64,
     dirty_items: u64,
     dirty_bytes: u64,
@@ -236,6 +203,18 @@ struct Node<'a> {
     disk_bytes: u64,
     memory_bytes: u64,
     memory_bytes_max: u64,
+    /// In hexadecimal: not every reader of JSON has numbers of 64 bits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layout_digest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replicas_in_sync: Option<u64>,
+}
+
+/// Of the peer protocol.
+#[derive(Serialize)]
+struct Versions {
+    lowest: u16,
+    highest: u16,
 }
 
 fn json(nodes: &[NodeStatus<'_>]) -> String {
@@ -245,7 +224,7 @@ fn json(nodes: &[NodeStatus<'_>]) -> String {
 }
 
 impl<'a> Node<'a> {
-    const fn of(node: &NodeStatus<'a>) -> Self {
+    fn of(node: &NodeStatus<'a>) -> Self {
         Self {
             up: node.up,
             state: match node.state {
@@ -259,21 +238,33 @@ impl<'a> Node<'a> {
             rack: node.rack,
             version: node.version,
             generation: node.generation,
-            items: node.items,
-            dirty_items: node.dirty_items,
-            dirty_bytes: node.dirty_bytes,
-            written_lag_ms: node.written_lag_ms,
-            synced_lag_ms: node.synced_lag_ms,
-            disk: match node.disk {
+            figures: node.figures.as_ref().map(Figures::of),
+        }
+    }
+}
+
+impl Figures {
+    fn of(figures: &NodeFigures) -> Self {
+        let (lowest, highest) = figures.versions;
+        Self {
+            versions: Versions { lowest, highest },
+            items: figures.items,
+            dirty_items: figures.dirty_items,
+            dirty_bytes: figures.dirty_bytes,
+            written_lag_ms: figures.written_lag_ms,
+            synced_lag_ms: figures.synced_lag_ms,
+            disk: match figures.disk {
                 DiskState::Absent => "absent",
                 DiskState::Healthy => "healthy",
                 DiskState::Full => "full",
                 DiskState::Failing => "failing",
             },
-            disk_items: node.disk_items,
-            disk_bytes: node.disk_bytes,
-            memory_bytes: node.memory_bytes,
-            memory_bytes_max: node.memory_bytes_max,
+            disk_items: figures.disk_items,
+            disk_bytes: figures.disk_bytes,
+            memory_bytes: figures.memory_bytes,
+            memory_bytes_max: figures.memory_bytes_max,
+            layout_digest: figures.layout_digest.map(|digest| format!("{digest:016x}")),
+            replicas_in_sync: figures.replicas_in_sync,
         }
     }
 }

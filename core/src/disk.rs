@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::id::{Ticket, WorkerId};
+use crate::notes::ClusterNotes;
 
 /// A stretch of an arena: start and end, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -424,6 +425,18 @@ pub const NOTE_REACHED: &[u8] = b"reached";
 pub const NOTE_FLUSH_AT: &[u8] = b"flush-at";
 /// What the names of hot-key lists begin with; the worker's number follows.
 pub const NOTE_HOT: &[u8] = b"hot/";
+/// The note that holds the cluster that the node belongs to.
+pub const NOTE_FORMATION: &[u8] = b"cluster/formation";
+/// The note that holds the number that a run has given itself since others knew a higher one.
+pub const NOTE_GENERATION: &[u8] = b"cluster/generation";
+/// The note that holds the layout.
+pub const NOTE_LAYOUT: &[u8] = b"cluster/layout";
+/// The note that holds where the other nodes are reached.
+pub const NOTE_MEMBERS: &[u8] = b"cluster/members";
+/// What the names of voters' records begin with; the partition follows (u16, big endian).
+pub const NOTE_RECORD: &[u8] = b"replica/";
+/// What the names of all notes begin with that [`ClusterNotes`] takes.
+pub const NOTES_OF_CLUSTER: [&[u8]; 2] = [b"cluster/", NOTE_RECORD];
 
 /// What a start has found on disk.
 #[derive(Clone, Debug, Default)]
@@ -438,6 +451,10 @@ pub struct Recovery {
     pub flush_at_unix_ms: u64,
     /// The hot-key lists that earlier workers have saved, hottest first in each.
     pub hot: Vec<Vec<u8>>,
+    /// Whether there is any record, dead ones included.
+    pub holds_records: bool,
+    /// What the last run knew of its cluster.
+    pub cluster: ClusterNotes,
     /// Records that the database believes it holds.
     pub records_estimate: u64,
     /// How long opening took.

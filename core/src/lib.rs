@@ -32,6 +32,7 @@ pub mod member;
 pub mod membership;
 pub mod message;
 pub mod node;
+pub mod notes;
 pub mod notice;
 mod peering;
 pub mod placement;

@@ -16,6 +16,7 @@ use crate::id::{ConnId, WorkerId};
 use crate::member::NodeId;
 use crate::node::ClusterView;
 use crate::protocol::link::Attempt;
+use crate::protocol::peer::NodeFigures;
 use crate::replication::{RequestId, Term};
 use crate::worker::peers::PeerThen;
 
@@ -151,6 +152,15 @@ pub enum Message {
         /// Messages, as [`crate::replication::wire`] has them, all for partitions of the receiver.
         body: Bytes,
     },
+    /// To worker 0: a command asks on one of the sender's connections how all nodes fare.
+    Survey {
+        /// The connection.
+        conn: ConnId,
+        /// How this node does.
+        figures: Box<NodeFigures>,
+    },
+    /// To worker 0: the sender has stored the first item.
+    HoldsData,
 }
 
 /// Something that every worker is asked.

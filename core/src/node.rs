@@ -9,6 +9,8 @@
 //! for a [`Place`].
 
 mod calls;
+mod keeping;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -22,7 +24,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::id::{ConnId, Ticket, WorkerId};
 use crate::layout::{Health, LayoutEntry, LayoutState, TooLong};
 use crate::machine::Actions;
-use crate::member::NodeId;
+use crate::member::{Guid, NodeId};
 use crate::membership::{
     Event, Evidence, Formation, Input, Membership, MembershipSettings, Met, Outputs, Start, Wish,
 };
@@ -31,10 +33,13 @@ use crate::placement::Placement;
 use crate::protocol::peer::{
     self, Frame, Introduction, Reason, VERSION_HIGHEST, VERSION_LOWEST, common_version,
 };
+use crate::replication::SplitBrain;
 use crate::secure::{Credentials, Datagrams, Seed};
 use crate::time::{Now, Time};
 
 use calls::{Call, Calls};
+use keeping::Keeping;
+use survey::Survey;
 pub use view::{ClusterView, MemberView};
 
 /// The slot of the node's own tickets. Those of a worker's links have others.
@@ -69,10 +74,16 @@ pub struct ClusterSettings {
     pub weight: u32,
     /// Replicas of each partition.
     pub replication_factor: u8,
-    /// Where other nodes may be found, as `host:port`.
+    /// Writes are refused with fewer in-sync replicas, the primary included.
+    pub in_sync_min: usize,
+    /// What a part of the cluster does that can't reach a majority. With
+    /// [`Majority`](SplitBrain::Majority) a node that looks for others does not serve before it
+    /// has found one.
+    pub split_brain: SplitBrain,
+    /// Where other nodes may be found, as `host:port`: those that the operator names.
     pub seeds: Vec<String>,
-    /// Without any other node it waits and does not serve (`split-brain = "majority"`).
-    pub wait_for_others: bool,
+    /// Where the other nodes that its last run knew are reached. They are seeds, too.
+    pub members: Vec<(Guid, String)>,
     /// The cluster that its last run belonged to.
     pub formation: Option<Formation>,
     /// The layout that its last run has kept.
@@ -96,6 +107,8 @@ pub(crate) enum Then {
     Settle(Option<NodeId>),
     /// It is closed once all has been sent.
     Finish,
+    /// What it waited for has been said.
+    GoOn,
 }
 
 /// Something to be said on a connection.
@@ -133,6 +146,9 @@ pub(crate) struct Node {
     resolve_at: Option<Time>,
     resolving: u32,
     serving: bool,
+    keeping: Keeping,
+    health: Health,
+    survey: Survey,
     view: Arc<ClusterView>,
     /// The workers have not seen the view as it is.
     view_changed: bool,
@@ -143,21 +159,27 @@ impl Node {
     ///
     /// # Errors
     /// When what it says of itself is too long.
-    pub(crate) fn new(now: Now, settings: ClusterSettings, seed: &Seed) -> Result<Self, TooLong> {
+    pub(crate) fn new(
+        now: Now,
+        mut settings: ClusterSettings,
+        seed: &Seed,
+    ) -> Result<Self, TooLong> {
+        keeping::add_members(&mut settings);
+        let health = Health::NONE.with(Health::HOLDS_DATA, settings.holds_data);
         let membership = Membership::new(
             now,
             MembershipSettings {
                 cluster: settings.name.clone(),
                 partitions: crate::hash::PARTITIONS as u32,
                 seeds_expected: !settings.seeds.is_empty(),
-                wait_for_others: settings.wait_for_others,
+                wait_for_others: settings.split_brain == SplitBrain::Majority,
             },
             Start {
                 id: settings.id,
                 address: settings.address,
                 formation: settings.formation,
                 layout: settings.layout.clone(),
-                health: Health::NONE.with(Health::HOLDS_DATA, settings.holds_data),
+                health,
                 client_address: settings.client_address.clone(),
                 peer_address: settings.peer_address.clone(),
                 version: settings.version.clone(),
@@ -180,6 +202,9 @@ impl Node {
             resolve_at: (!settings.seeds.is_empty()).then_some(now.time),
             resolving: 0,
             serving: false,
+            keeping: Keeping::default(),
+            health,
+            survey: Survey::default(),
             view,
             view_changed: true,
             settings,
@@ -197,6 +222,7 @@ impl Node {
             self.membership.next_deadline(),
             self.resolve_at,
             self.calls.next_deadline(),
+            self.survey.next_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -209,6 +235,7 @@ impl Node {
         while let Some(overdue) = self.calls.next_overdue(now.time) {
             self.end_call(overdue, out);
         }
+        self.drive_survey(now.time, out);
         if self
             .membership
             .next_deadline()
@@ -343,6 +370,14 @@ impl Node {
                     self.end_call(place.conn, out);
                 }
             }
+            Frame::StatusReply {
+                last: true,
+                ref nodes,
+            } if opened && place.worker == WorkerId(0) => {
+                self.take_figures(place, nodes);
+                self.end_call(place.conn, out);
+                self.drive_survey(now.time, out);
+            }
             Frame::DeathQuestion { guid, generation } if !opened => {
                 self.ask(now, place, guid, generation, out);
             }
@@ -366,11 +401,13 @@ impl Node {
     }
 
     /// A connection is gone.
-    pub(crate) fn handle_closed(&mut self, place: Place) {
+    pub(crate) fn handle_closed(&mut self, now: Now, place: Place, out: &mut NodeOut<'_>) {
         self.agreed.remove(&place);
         self.asked.retain(|_, asker| *asker != place);
+        self.survey.forget(place);
         if place.worker == WorkerId(0) {
             self.calls.remove(place.conn);
+            self.drive_survey(now.time, out);
         }
     }
 
@@ -470,6 +507,9 @@ impl Node {
                     generation: about.generation,
                 };
                 say(place, &question, Then::Nothing, out);
+            }
+            Some(Call::Figures { .. }) => {
+                say(place, &Frame::FiguresRequest, Then::Nothing, out);
             }
             Some(Call::Reconnect { .. }) => {
                 let (node, evidence) = (met.node, Evidence::Connected);
@@ -617,9 +657,15 @@ impl Node {
                 });
                 self.renew_view();
             }
-            Event::LayoutChanged => self.place(),
+            Event::LayoutChanged => {
+                self.keeping.layout = true;
+                self.place();
+            }
             Event::GenerationWanted { known } => {
-                self.tell(now, Input::Generation(known.saturating_add(1)), out);
+                self.keeping.generation = Some(known.saturating_add(1));
+            }
+            Event::Formed(_) => {
+                self.keeping.formation = true;
                 self.renew_view();
             }
             Event::NameLost => out.actions.stop_wanted = true,
@@ -629,8 +675,7 @@ impl Node {
             | Event::Cleared(_)
             | Event::Down(_)
             | Event::Restarted { .. }
-            | Event::Described(_)
-            | Event::Formed(_) => self.renew_view(),
+            | Event::Described(_) => self.renew_view(),
         }
     }
 
@@ -654,6 +699,7 @@ impl Node {
             hello,
         ));
         self.view_changed = true;
+        self.keeping.members = true;
     }
 
     fn grant(&mut self, now: Time, wish: Wish, out: &mut NodeOut<'_>) {
@@ -669,7 +715,7 @@ impl Node {
 }
 
 fn node_id(guid: &str, generation: u64) -> Option<NodeId> {
-    let guid = crate::member::Guid::new(guid).ok()?;
+    let guid = Guid::new(guid).ok()?;
     Some(NodeId { guid, generation })
 }
 

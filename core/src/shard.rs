@@ -7,6 +7,7 @@
 mod apply;
 mod copy;
 mod disk_evict;
+mod notes;
 mod persist;
 mod preload;
 mod replicas;

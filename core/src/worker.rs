@@ -6,11 +6,13 @@
 
 mod budget;
 mod gather;
+mod keeping;
 mod nodes;
 mod outbox;
 pub(crate) mod peers;
 mod requests;
 mod routing;
+mod status;
 mod visits;
 
 use alloc::string::String;
@@ -309,6 +311,7 @@ impl Worker {
             now,
         };
         self.shard.handle_disk(now, completion, &mut router);
+        self.take_kept(now, actions);
     }
 
     /// Worker 0 has measured the disk: tells all workers, and whether it is full.
@@ -364,7 +367,9 @@ impl Worker {
             | Message::PeerClosed { .. }
             | Message::LinkRefused(_)
             | Message::Replica { .. }
-            | Message::View(_) => self.handle_peer_message(now, from, message, actions),
+            | Message::View(_)
+            | Message::Survey { .. }
+            | Message::HoldsData => self.handle_peer_message(now, from, message, actions),
         }
     }
 
@@ -406,6 +411,7 @@ impl Worker {
             self.kick_idle(now, actions);
         }
         self.drive_budget(actions);
+        self.tell_disk(now, actions);
     }
 
     /// Closes clients that have been silent for too long.
@@ -472,6 +478,7 @@ impl Machine for Worker {
         self.drive_runnable(now, actions);
         self.drive_runnable_peers(now, actions);
         self.drive_remote(now, actions);
+        self.tell_data(now, actions);
         self.links.outbox.post(&mut actions.messages);
         self.drive_stop(now, actions);
     }

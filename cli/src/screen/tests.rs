@@ -27,6 +27,7 @@ fn announced<T>(config: &str, say: impl FnOnce(&Announcement<'_>) -> T) -> T {
         settings: &settings(config),
         clients: &["127.0.0.1:8122".to_owned(), "[::1]:8122".to_owned()],
         peers: &["127.0.0.1:8123".to_owned()],
+        cluster: Some("shop"),
         runtime: Runtime::Smol,
         rocksdb_bytes: 64 << 20,
     })
@@ -39,6 +40,7 @@ fn a_screen_says_what_is_served_where_and_with_which_limits() {
         "node-0\n",
         "127.0.0.1:8122, [::1]:8122",
         "127.0.0.1:8123",
+        "in cluster `shop`\n",
         "64 MiB for items, then the least used are evicted\n",
         "values up to 1 MiB\n",
         "up to 128 MiB more for RocksDB",

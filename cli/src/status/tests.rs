@@ -1,3 +1,4 @@
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
 
@@ -5,7 +6,7 @@ use clap::Parser;
 
 use super::*;
 use crate::args::{Arguments, Command};
-use zufar_core::protocol::peer::Reason;
+use zufar_core::protocol::peer::{Reason, encode};
 
 fn node() -> NodeStatus<'static> {
     NodeStatus {
@@ -13,9 +14,17 @@ fn node() -> NodeStatus<'static> {
         address: "127.0.0.1:8123",
         guid: "0",
         rack: "1",
-        items: 10,
+        figures: figures(0, 10),
         ..NodeStatus::default()
     }
+}
+
+fn figures(dirty_items: u64, items: u64) -> Option<NodeFigures> {
+    Some(NodeFigures {
+        dirty_items,
+        items,
+        ..NodeFigures::default()
+    })
 }
 
 #[test]
@@ -35,8 +44,7 @@ fn columns_stay_in_line_and_long_cells_keep_a_space() {
     let guid = "a".repeat(32);
     let wide = row(NodeStatus {
         guid: &guid,
-        dirty_items: 999,
-        items: 1_234_567,
+        figures: figures(999, 1_234_567),
         ..node()
     });
     assert_eq!(wide.find(&guid), Some(37));
@@ -44,8 +52,7 @@ fn columns_stay_in_line_and_long_cells_keep_a_space() {
     assert!(wide.contains(" 999/1234567 "), "{wide}");
     let over = row(NodeStatus {
         address: "[2001:db8:aaaa:bbbb::1]:21211",
-        dirty_items: 123_456,
-        items: 123_456_789,
+        figures: figures(123_456, 123_456_789),
         ..node()
     });
     assert_eq!(
@@ -92,9 +99,13 @@ fn a_node_can_t_steer_the_terminal() {
 #[test]
 fn disk_trouble_is_told() {
     assert_eq!(trouble(&node()), None);
-    let full = NodeStatus {
+    let figures = NodeFigures {
         disk: DiskState::Full,
         written_lag_ms: 70,
+        ..NodeFigures::default()
+    };
+    let full = NodeStatus {
+        figures: Some(figures),
         ..node()
     };
     let line = trouble(&full).expect("told");
@@ -102,16 +113,56 @@ fn disk_trouble_is_told() {
 }
 
 #[test]
+fn a_node_that_has_not_answered_is_shown_as_it_is_known() {
+    let silent = NodeStatus {
+        up: false,
+        figures: None,
+        ..node()
+    };
+    let row = "DN  127.0.0.1:8123         ?/?       0                                1\n";
+    assert!(table(&[silent.clone()]).ends_with(row), "{row}");
+    let text = json(&[silent]);
+    let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let names: Vec<_> = value["nodes"][0]
+        .as_object()
+        .expect("a node")
+        .keys()
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "address",
+            "generation",
+            "guid",
+            "rack",
+            "state",
+            "up",
+            "version"
+        ]
+    );
+}
+
+#[test]
 fn json_has_every_figure() {
-    let text = json(&[NodeStatus {
+    let figures = NodeFigures {
         disk: DiskState::Healthy,
+        versions: (1, 2),
+        items: 10,
         dirty_items: 3,
         memory_bytes_max: 64,
-        ..node()
-    }]);
-    assert!(text.ends_with("}\n"));
-    let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    let node = &value["nodes"][0];
+        layout_digest: Some(0xabc),
+        ..NodeFigures::default()
+    };
+    let with = |figures| {
+        let text = json(&[NodeStatus {
+            figures: Some(figures),
+            ..node()
+        }]);
+        assert!(text.ends_with("}\n"));
+        let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        value["nodes"][0].clone()
+    };
+    let node = with(figures);
     assert_eq!(node["up"], true);
     assert_eq!(node["state"], "normal");
     assert_eq!(node["address"], "127.0.0.1:8123");
@@ -121,7 +172,16 @@ fn json_has_every_figure() {
         (&10.into(), &3.into())
     );
     assert_eq!(node["memory_bytes_max"], 64);
-    assert_eq!(node.as_object().map(serde_json::Map::len), Some(17));
+    assert_eq!(node["versions"]["lowest"], 1);
+    assert_eq!(node["versions"]["highest"], 2);
+    assert_eq!(node["layout_digest"], "0000000000000abc");
+    // What is not known is left out.
+    assert_eq!(node.as_object().map(serde_json::Map::len), Some(19));
+    let node = with(NodeFigures {
+        replicas_in_sync: Some(5),
+        ..figures
+    });
+    assert_eq!(node["replicas_in_sync"], 5);
 }
 
 fn arguments(line: &str) -> StatusArguments {
@@ -189,7 +249,8 @@ fn frames(frames: &[Frame<'_>]) -> Vec<u8> {
 
 #[test]
 fn a_node_s_answer_is_found_behind_its_hello() {
-    let reply = Frame::StatusReply {
+    let reply = |last| Frame::StatusReply {
+        last,
         nodes: vec![node()],
     };
     let hello = Frame::HelloReply {
@@ -197,8 +258,11 @@ fn a_node_s_answer_is_found_behind_its_hello() {
         guid: "0",
         node: None,
     };
-    let port = node_that_says(frames(&[hello, reply.clone()]));
-    assert_eq!(ask("127.0.0.1", port), Ok(frames(&[reply])));
+    let port = node_that_says(frames(&[hello, reply(false), reply(true), reply(true)]));
+    let replies = ask("127.0.0.1", port, None);
+    assert_eq!(replies, Ok(frames(&[reply(false), reply(true)])));
+    let replies = replies.expect("it was compared");
+    assert_eq!(nodes_of(&replies), [node(), node()]);
 }
 
 #[test]
@@ -212,12 +276,13 @@ fn what_goes_wrong_is_one_line() {
         (Vec::new(), "it has closed the connection"),
         (b"ERROR\r\n".to_vec(), "it does not speak the peer protocol"),
     ] {
-        let error = ask("127.0.0.1", node_that_says(answer)).expect_err(part);
+        let error = ask("127.0.0.1", node_that_says(answer), None).expect_err(part);
         assert!(error.starts_with(part), "{error}");
         assert!(!error.contains('\n'));
     }
     let unused = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = unused.local_addr().expect("bound").port();
     drop(unused);
-    assert_eq!(ask("127.0.0.1", port), Err("connection refused".to_owned()));
+    let refused = Err("connection refused".to_owned());
+    assert_eq!(ask("127.0.0.1", port, None), refused);
 }

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocksdb::{ColumnFamilyRef, DB, Direction, IteratorMode, properties};
 use zufar_core::disk::{
-    NOTE_CEILING, NOTE_FLUSH_AT, NOTE_FLUSHED, NOTE_HOT, NOTE_REACHED, Recovery,
+    NOTE_CEILING, NOTE_FLUSH_AT, NOTE_FLUSHED, NOTE_HOT, NOTE_REACHED, NOTES_OF_CLUSTER, Recovery,
 };
+use zufar_core::notes::ClusterNotes;
 
 use crate::layout::{self, FAMILIES, ITEMS, LEDGER, NOTES, PENDING, Parts};
 use crate::tuning::Tuning;
@@ -31,9 +32,21 @@ pub(crate) struct Pending {
     pub(crate) parts: Parts,
 }
 
-/// The notes that a new database needs at once if it takes the place of a damaged one.
-pub(crate) const LASTING_NOTES: [&[u8]; 4] =
-    [NOTE_FLUSHED, NOTE_CEILING, NOTE_REACHED, NOTE_FLUSH_AT];
+/// What the names of notes begin with that a new database needs at once if it takes the place of
+/// a damaged one.
+const LASTING_NOTES: [&[u8]; 6] = [
+    NOTE_FLUSHED,
+    NOTE_CEILING,
+    NOTE_REACHED,
+    NOTE_FLUSH_AT,
+    NOTES_OF_CLUSTER[0],
+    NOTES_OF_CLUSTER[1],
+];
+
+/// Whether a database that takes the place of another one needs this note of it.
+pub(crate) fn is_lasting(name: &[u8]) -> bool {
+    LASTING_NOTES.iter().any(|start| name.starts_with(start))
+}
 
 impl Database {
     /// Opens the database at `path`, or creates it.
@@ -83,8 +96,19 @@ impl Database {
         Ok(entry.and_then(|entry| Parts::decode(&entry)))
     }
 
+    /// Hands over each note that [`is_lasting`].
+    pub(crate) fn each_lasting(
+        &self,
+        mut each: impl FnMut(&[u8], &[u8]),
+    ) -> Result<(), rocksdb::Error> {
+        for start in LASTING_NOTES {
+            self.each_note(start, &mut each)?;
+        }
+        Ok(())
+    }
+
     /// The content of a note.
-    pub(crate) fn note(&self, name: &[u8]) -> Result<Option<Vec<u8>>, rocksdb::Error> {
+    fn note(&self, name: &[u8]) -> Result<Option<Vec<u8>>, rocksdb::Error> {
         self.db.get_cf(&self.family(NOTES), name)
     }
 
@@ -107,12 +131,25 @@ impl Database {
         };
         let mut hot = Vec::new();
         self.each_note(NOTE_HOT, |_, content| hot.push(content.to_vec()))?;
+        let mut cluster = ClusterNotes::default();
+        for start in NOTES_OF_CLUSTER {
+            self.each_note(start, |name, content| {
+                cluster.take(name, content);
+            })?;
+        }
+        let mut items = self.db.raw_iterator_cf(&self.family(ITEMS));
+        items.seek_to_first();
+        items.status()?;
+        let holds_records = items.valid();
+        drop(items);
         Ok(Recovery {
             version_ceiling: number(NOTE_CEILING)?,
             reached_unix_ms: number(NOTE_REACHED)?,
             flushed: number(NOTE_FLUSHED)?,
             flush_at_unix_ms: number(NOTE_FLUSH_AT)?,
             hot,
+            holds_records,
+            cluster,
             records_estimate: self.property(ITEMS, properties::ESTIMATE_NUM_KEYS)?,
             open_ms: 0,
         })

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use rocksdb::{WriteBatch, WriteOptions};
 use zufar_core::disk::{Batch, Change, NOTE_FLUSHED, decode};
 
-use crate::database::{Database, LASTING_NOTES, Pending, number};
+use crate::database::{Database, Pending, is_lasting, number};
 use crate::filter::Shared;
 use crate::layout::{
     self, BATCH_BYTES_MAX, CHUNK_BYTES, CHUNKS, ITEMS, LEDGER, NOTES, PENDING, Parts,
@@ -30,30 +30,26 @@ const CLEARED_CHUNKS_MAX: u32 = 4096;
 pub(crate) struct Writer {
     /// Chunks whose record has not been committed.
     pub(crate) pending: Vec<Pending>,
-    /// The lasting notes as last written, in the order of [`LASTING_NOTES`].
-    pub(crate) lasting: [Option<Vec<u8>>; LASTING_NOTES.len()],
+    /// The lasting notes as last written, by name.
+    pub(crate) lasting: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Writer {
     /// Takes over what `database` remembers.
     pub(crate) fn resume(&mut self, database: &Database) -> Result<(), rocksdb::Error> {
         self.pending = database.pending()?;
-        for (name, kept) in LASTING_NOTES.iter().zip(&mut self.lasting) {
-            if let Some(content) = database.note(name)? {
-                *kept = Some(content);
-            }
-        }
-        Ok(())
+        let lasting = &mut self.lasting;
+        database.each_lasting(|name, content| {
+            lasting.insert(name.to_vec(), content.to_vec());
+        })
     }
 
     /// Gives a new database the lasting notes of the one that it replaces.
     pub(crate) fn hand_over(&self, database: &Database) -> Result<(), rocksdb::Error> {
         let notes = database.family(NOTES);
         let mut batch = WriteBatch::default();
-        for (name, kept) in LASTING_NOTES.iter().zip(&self.lasting) {
-            if let Some(content) = kept {
-                batch.put_cf(&notes, name, content);
-            }
+        for (name, content) in &self.lasting {
+            batch.put_cf(&notes, name, content);
         }
         commit(database, batch)
     }
@@ -128,7 +124,8 @@ struct Pen<'a> {
     batch: WriteBatch,
     /// What the ledger will say once the batch is in, as far as that differs.
     ledger: BTreeMap<Vec<u8>, Option<Parts>>,
-    lasting: [Option<Vec<u8>>; LASTING_NOTES.len()],
+    /// The lasting notes of this batch.
+    lasting: BTreeMap<Vec<u8>, Vec<u8>>,
     accepted_bytes: u64,
     chunk_key: Vec<u8>,
 }
@@ -137,7 +134,7 @@ impl<'a> Pen<'a> {
     fn new(database: &'a Database, writer: &'a mut Writer) -> Self {
         Self {
             database,
-            lasting: writer.lasting.clone(),
+            lasting: BTreeMap::new(),
             writer,
             batch: WriteBatch::default(),
             ledger: BTreeMap::new(),
@@ -206,20 +203,20 @@ impl<'a> Pen<'a> {
     fn note(&mut self, name: &[u8], content: &[u8]) {
         assert!(!name.starts_with(PENDING), "this name is the storage's own");
         self.accepted_bytes += (name.len() + content.len()) as u64;
-        let lasting = LASTING_NOTES.iter().position(|lasting| *lasting == name);
         let mut content = content;
-        if let Some(index) = lasting {
-            let kept = self.lasting[index].as_deref();
-            let is_lower = kept.and_then(number) > number(content);
+        if name == NOTE_FLUSHED {
+            let kept = self.lasting.get(name).or(self.writer.lasting.get(name));
+            let kept = kept.map(Vec::as_slice);
             // Otherwise what a flush has hidden could come back.
-            if name == NOTE_FLUSHED && is_lower {
+            if kept.and_then(number) > number(content) {
                 content = kept.unwrap_or(content);
             }
         }
+        let content = content.to_vec();
         self.batch
-            .put_cf(&self.database.family(NOTES), name, content);
-        if let Some(index) = lasting {
-            self.lasting[index] = Some(content.to_vec());
+            .put_cf(&self.database.family(NOTES), name, &content);
+        if is_lasting(name) {
+            self.lasting.insert(name.to_vec(), content);
         }
     }
 
@@ -280,11 +277,12 @@ impl<'a> Pen<'a> {
     fn commit(self, shared: &Shared) -> Result<(), rocksdb::Error> {
         commit(self.database, self.batch)?;
         self.writer.pending.clear();
-        self.writer.lasting = self.lasting;
+        self.writer.lasting.extend(self.lasting);
         shared
             .accepted_bytes
             .fetch_add(self.accepted_bytes, Ordering::Relaxed);
-        let flushed = self.writer.lasting[0].as_deref().and_then(number);
+        let flushed = self.writer.lasting.get(NOTE_FLUSHED);
+        let flushed = flushed.and_then(|content| number(content));
         shared
             .flushed
             .fetch_max(flushed.unwrap_or(0), Ordering::Relaxed);

@@ -11,6 +11,7 @@ use crate::member::NodeId;
 use crate::membership::{Evidence, Input};
 use crate::time::{Now, Time};
 
+use super::survey::SURVEY_MS_MAX;
 use super::{NODE_TICKET_SLOT, Node, NodeOut, Place, Say, Then};
 use crate::id::WorkerId;
 
@@ -28,6 +29,18 @@ pub(super) enum Call {
     Ask { about: NodeId },
     /// Whether anybody listens there.
     Reconnect { node: NodeId },
+    /// What the node says of itself.
+    Figures { node: NodeId },
+}
+
+impl Call {
+    /// How long it may take, in milliseconds.
+    const fn ms_max(self) -> u64 {
+        match self {
+            Self::Figures { .. } => SURVEY_MS_MAX,
+            Self::Exchange { .. } | Self::Ask { .. } | Self::Reconnect { .. } => CALL_MS_MAX,
+        }
+    }
 }
 
 /// A call that has no connection yet, or has one.
@@ -55,13 +68,12 @@ pub(super) struct Calls {
 impl Calls {
     /// Begins a call, unless the same one is under way or there is no room.
     pub(super) fn begin(&mut self, now: Time, call: Call) -> Option<Ticket> {
-        let same = self.under_way.values().any(|it| it.call == call);
-        if same || self.under_way.len() >= CALLS_MAX {
+        if self.has(call) || self.under_way.len() >= CALLS_MAX {
             return None;
         }
         let generation = self.next;
         self.next = self.next.wrapping_add(1);
-        let by = now.plus_millis(CALL_MS_MAX);
+        let by = now.plus_millis(call.ms_max());
         let conn = None;
         self.under_way
             .insert(generation, UnderWay { call, by, conn });
@@ -86,6 +98,11 @@ impl Calls {
         it.map(|it| it.call)
     }
 
+    /// Whether this call is under way.
+    pub(super) fn has(&self, call: Call) -> bool {
+        self.under_way.values().any(|it| it.call == call)
+    }
+
     /// What a connection is for.
     pub(super) fn of(&self, conn: ConnId) -> Option<Call> {
         let mut calls = self.under_way.values();
@@ -99,8 +116,6 @@ impl Calls {
 
     /// When the next call is overdue.
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        // All take equally long, so they are due in the order in which they were begun; but the
-        // numbers wrap around.
         self.under_way.values().map(|it| it.by).min()
     }
 
@@ -149,12 +164,14 @@ impl Node {
         refused: bool,
         out: &mut NodeOut<'_>,
     ) {
-        if let Some(Call::Reconnect { node }) = self.calls.failed(ticket)
-            && refused
-        {
-            let evidence = Evidence::Refused;
-            self.tell(now, Input::Evidence { node, evidence }, out);
+        match self.calls.failed(ticket) {
+            Some(Call::Reconnect { node }) if refused => {
+                let evidence = Evidence::Refused;
+                self.tell(now, Input::Evidence { node, evidence }, out);
+            }
+            _ => {}
         }
+        self.drive_survey(now.time, out);
     }
 
     /// Ends a call.

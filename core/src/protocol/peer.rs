@@ -23,7 +23,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use nom::bytes::complete::tag;
-use nom::combinator::{map_opt, map_res};
+use nom::combinator::{cond, map_opt, map_res};
 use nom::multi::{fill, length_data, length_value};
 use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
 use nom::{IResult, Parser};
@@ -48,6 +48,7 @@ const KIND_STATE_REQUEST: u8 = 16;
 const KIND_STATE_REPLY: u8 = 17;
 const KIND_DEATH_QUESTION: u8 = 18;
 const KIND_DEATH_ANSWER: u8 = 19;
+const KIND_FIGURES_REQUEST: u8 = 20;
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,8 +82,12 @@ pub enum Frame<'a> {
     },
     /// Asks for the state of the cluster as the node sees it.
     StatusRequest,
-    /// Answers a status request.
+    /// Asks for the state of the node itself, by another one. The answer is a status reply, too.
+    FiguresRequest,
+    /// Answers a status request. Parts that are not the last are followed by more.
     StatusReply {
+        /// Whether it is the last part.
+        last: bool,
         /// The nodes, in the order to be shown.
         nodes: Vec<NodeStatus<'a>>,
     },
@@ -311,8 +316,6 @@ pub struct NodeStatus<'a> {
     pub up: bool,
     /// Its place in the layout.
     pub state: NodeState,
-    /// How its disk fares.
-    pub disk: DiskState,
     /// Its peer address.
     pub address: &'a str,
     /// Its lasting name.
@@ -321,8 +324,19 @@ pub struct NodeStatus<'a> {
     pub rack: &'a str,
     /// Its release.
     pub version: &'a str,
-    /// Counts its starts, 0 if it does not count them.
+    /// Rises with each of its starts, 0 if it does not count them.
     pub generation: u64,
+    /// What it says of itself; none if it was not asked, or has not answered in time.
+    pub figures: Option<NodeFigures>,
+}
+
+/// What a node says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeFigures {
+    /// How its disk fares.
+    pub disk: DiskState,
+    /// The lowest and the highest version of the peer protocol that it speaks.
+    pub versions: (u16, u16),
     /// Items that it holds, in memory or on disk.
     pub items: u64,
     /// Items not yet on disk.
@@ -341,6 +355,10 @@ pub struct NodeStatus<'a> {
     pub memory_bytes: u64,
     /// Bytes that its memory tier may use.
     pub memory_bytes_max: u64,
+    /// The digest of the placement that it goes by, if it is in a cluster.
+    pub layout_digest: Option<u64>,
+    /// Partitions of which it is an in-sync replica, if that is known.
+    pub replicas_in_sync: Option<u64>,
 }
 
 /// Why bytes are not a frame. The connection can't be used any further.
@@ -430,8 +448,9 @@ fn body_of(kind: u8, body: &[u8]) -> IResult<&[u8], Frame<'_>> {
             })
             .parse(body),
         KIND_STATUS_REQUEST => Ok((body, Frame::StatusRequest)),
-        KIND_STATUS_REPLY => length_value(be_u32, nodes)
-            .map(|nodes| Frame::StatusReply { nodes })
+        KIND_FIGURES_REQUEST => Ok((body, Frame::FiguresRequest)),
+        KIND_STATUS_REPLY => (flag, length_value(be_u32, nodes))
+            .map(|(last, nodes)| Frame::StatusReply { last, nodes })
             .parse(body),
         KIND_STATE_REQUEST => (flag, length_data(be_u32))
             .map(|(last, records)| Frame::StateRequest { last, records })
@@ -513,30 +532,53 @@ fn nodes(mut input: &[u8]) -> IResult<&[u8], Vec<NodeStatus<'_>>> {
 fn node(input: &[u8]) -> IResult<&[u8], NodeStatus<'_>> {
     let (input, up) = flag(input)?;
     let (input, state) = map_opt(be_u8, NodeState::of).parse(input)?;
-    let (input, disk) = map_opt(be_u8, DiskState::of).parse(input)?;
     let (input, (address, guid, rack, version)) = (text, text, text, text).parse(input)?;
-    let mut figures = [0; 10];
-    let (input, ()) = fill(be_u64, &mut figures).parse(input)?;
+    let (input, generation) = be_u64(input)?;
+    let (input, figures) = option(input, figures)?;
     let node = NodeStatus {
         up,
         state,
-        disk,
         address,
         guid,
         rack,
         version,
-        generation: figures[0],
-        items: figures[1],
-        dirty_items: figures[2],
-        dirty_bytes: figures[3],
-        written_lag_ms: figures[4],
-        synced_lag_ms: figures[5],
-        disk_items: figures[6],
-        disk_bytes: figures[7],
-        memory_bytes: figures[8],
-        memory_bytes_max: figures[9],
+        generation,
+        figures,
     };
     Ok((input, node))
+}
+
+fn option<'a, T>(
+    input: &'a [u8],
+    value: impl Parser<&'a [u8], Output = T, Error = nom::error::Error<&'a [u8]>>,
+) -> IResult<&'a [u8], Option<T>> {
+    let (input, is_there) = flag(input)?;
+    cond(is_there, value).parse(input)
+}
+
+fn figures(input: &[u8]) -> IResult<&[u8], NodeFigures> {
+    let (input, disk) = map_opt(be_u8, DiskState::of).parse(input)?;
+    let (input, versions) = (be_u16, be_u16).parse(input)?;
+    let mut counts = [0; 9];
+    let (input, ()) = fill(be_u64, &mut counts).parse(input)?;
+    let (input, layout_digest) = option(input, be_u64)?;
+    let (input, replicas_in_sync) = option(input, be_u64)?;
+    let figures = NodeFigures {
+        disk,
+        versions,
+        items: counts[0],
+        dirty_items: counts[1],
+        dirty_bytes: counts[2],
+        written_lag_ms: counts[3],
+        synced_lag_ms: counts[4],
+        disk_items: counts[5],
+        disk_bytes: counts[6],
+        memory_bytes: counts[7],
+        memory_bytes_max: counts[8],
+        layout_digest,
+        replicas_in_sync,
+    };
+    Ok((input, figures))
 }
 
 /// Appends `frame` to `into`.
@@ -577,8 +619,9 @@ pub fn encode(frame: &Frame<'_>, into: &mut Vec<u8>) {
             push_text(text, into);
         }
         Frame::StatusRequest => into.push(KIND_STATUS_REQUEST),
-        Frame::StatusReply { nodes } => {
-            into.push(KIND_STATUS_REPLY);
+        Frame::FiguresRequest => into.push(KIND_FIGURES_REQUEST),
+        Frame::StatusReply { last, nodes } => {
+            into.extend_from_slice(&[KIND_STATUS_REPLY, u8::from(*last)]);
             let list = into.len();
             into.extend_from_slice(&[0; 4]);
             for node in nodes {
@@ -642,26 +685,42 @@ fn push_text(text: &str, into: &mut Vec<u8>) {
 fn push_node(node: &NodeStatus<'_>, into: &mut Vec<u8>) {
     let start = into.len();
     into.extend_from_slice(&[0; 2]);
-    into.extend_from_slice(&[u8::from(node.up), node.state.code(), node.disk.code()]);
+    into.extend_from_slice(&[u8::from(node.up), node.state.code()]);
     for text in [node.address, node.guid, node.rack, node.version] {
         push_text(text, into);
     }
-    for figure in [
-        node.generation,
-        node.items,
-        node.dirty_items,
-        node.dirty_bytes,
-        node.written_lag_ms,
-        node.synced_lag_ms,
-        node.disk_items,
-        node.disk_bytes,
-        node.memory_bytes,
-        node.memory_bytes_max,
-    ] {
-        into.extend_from_slice(&figure.to_be_bytes());
+    into.extend_from_slice(&node.generation.to_be_bytes());
+    into.push(u8::from(node.figures.is_some()));
+    if let Some(figures) = &node.figures {
+        push_figures(figures, into);
     }
-    let length = u16::try_from(into.len() - start - 2).expect("four texts and ten figures");
+    let length = u16::try_from(into.len() - start - 2).expect("four texts and some figures");
     into[start..start + 2].copy_from_slice(&length.to_be_bytes());
+}
+
+fn push_figures(figures: &NodeFigures, into: &mut Vec<u8>) {
+    into.push(figures.disk.code());
+    into.extend_from_slice(&figures.versions.0.to_be_bytes());
+    into.extend_from_slice(&figures.versions.1.to_be_bytes());
+    for count in [
+        figures.items,
+        figures.dirty_items,
+        figures.dirty_bytes,
+        figures.written_lag_ms,
+        figures.synced_lag_ms,
+        figures.disk_items,
+        figures.disk_bytes,
+        figures.memory_bytes,
+        figures.memory_bytes_max,
+    ] {
+        into.extend_from_slice(&count.to_be_bytes());
+    }
+    for number in [figures.layout_digest, figures.replicas_in_sync] {
+        into.push(u8::from(number.is_some()));
+        if let Some(number) = number {
+            into.extend_from_slice(&number.to_be_bytes());
+        }
+    }
 }
 
 /// Sets the u32 at `at` to the number of bytes that follow it.

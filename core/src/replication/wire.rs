@@ -341,6 +341,12 @@ fn put_fill(message: &Message, into: &mut Vec<u8>) {
     }
 }
 
+/// Adds what a voter keeps on disk to `into`.
+pub(crate) fn encode_kept(promised: Option<Term>, record: Option<&Record>, into: &mut Vec<u8>) {
+    put_option(promised, into, put_term);
+    put_option(record, into, put_record);
+}
+
 // Reading.
 
 /// Hands each message of a batch to `each`, with its partition, in order.
@@ -385,6 +391,15 @@ pub fn split<'a>(
         batch = rest;
     }
     Ok(())
+}
+
+/// Reads what [`encode_kept`] has written, and nothing else.
+pub(crate) fn decode_kept(bytes: &[u8]) -> Result<(Option<Term>, Option<Record>), Malformed> {
+    let (rest, promised) = option(bytes, term).map_err(|_| Malformed)?;
+    match option(rest, record) {
+        Ok(([], record)) => Ok((promised, record)),
+        Ok(_) | Err(_) => Err(Malformed),
+    }
 }
 
 fn flag(input: &[u8]) -> Read<'_, bool> {

@@ -169,12 +169,4 @@ impl Shard {
         entry
     }
     pub(super) fn drive_copies(&mut self, _now: Now, _sink: &mut impl super::Sink) {}
-    pub(super) fn keep_record(
-        &mut self,
-        _now: Now,
-        _partition: u16,
-        _promised: Option<crate::replication::Term>,
-        _record: Option<&crate::replication::Record>,
-    ) {
-    }
 }

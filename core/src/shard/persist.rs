@@ -7,7 +7,8 @@
 //! the batch is cut goes into it. So an item costs one entry however often it changes, and an
 //! entry whose item is gone finds nothing and does no harm.
 
-use alloc::collections::VecDeque;
+use alloc::collections::btree_map::Entry;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use crate::cache::{Cache, DiskState, Place, View};
@@ -20,6 +21,7 @@ use crate::hash::KeyHash;
 use crate::id::WorkerId;
 use crate::notice::{Notice, Severity};
 use crate::planted::{self, Bug};
+use crate::replication::Term;
 use crate::settings::{DiskSettings, Settings};
 use crate::time::{Now, Time};
 
@@ -67,35 +69,59 @@ struct TagPlace {
 
 /// One item of a batch that is not synced yet.
 #[derive(Clone, Copy)]
-struct Entry {
+struct Written {
     place: TagPlace,
     version: u64,
 }
 
-struct Note {
-    name: Vec<u8>,
-    content: Vec<u8>,
+pub(super) struct Note {
+    pub(super) content: Vec<u8>,
     /// Since when somebody relies on it; none for notes that only help.
-    since: Option<Time>,
+    pub(super) since: Option<Time>,
+    /// What is told once it is synced.
+    pub(super) then: Option<Kept>,
 }
 
-impl Note {
-    /// The ceiling of versions that it holds, if it does.
-    fn ceiling(&self) -> Option<u64> {
-        let content = self.content.as_slice().try_into().ok()?;
-        (self.name == NOTE_CEILING).then(|| u64::from_be_bytes(content))
-    }
+/// Notes, by name.
+type Notes = BTreeMap<Vec<u8>, Note>;
+
+/// Something that somebody waits for is synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// The record of this term, of this partition.
+    Record(u16, Term),
+    /// The number that the run has given itself.
+    Generation(u64),
+}
+
+/// The ceiling of versions that is among `notes`, if one is.
+fn ceiling(notes: &Notes) -> Option<u64> {
+    let content = notes.get(NOTE_CEILING)?.content.as_slice();
+    content.try_into().ok().map(u64::from_be_bytes)
 }
 
 /// A batch between being cut and being synced.
 struct Submitted {
     number: u64,
-    entries: Vec<Entry>,
-    notes: Vec<Note>,
+    entries: Vec<Written>,
+    notes: Notes,
+    /// Somebody waits for one of the notes to be synced.
+    urgent: bool,
     since: Time,
     bytes: usize,
     /// The incarnation that has written it.
     epoch: Option<u64>,
+}
+
+impl Submitted {
+    /// Has one more told once the note of this name is synced, which is newer than what they wait
+    /// for.
+    fn tell_also(&mut self, name: &[u8], then: Option<Kept>) {
+        if let Some(note) = self.notes.get_mut(name) {
+            note.then = note.then.or(then);
+            self.urgent |= note.then.is_some();
+        }
+    }
 }
 
 /// What goes on while the disk refuses.
@@ -115,7 +141,11 @@ pub(super) struct Persist {
     hard_bytes: usize,
     queue: VecDeque<Dirty>,
     queued_bytes: usize,
-    notes: Vec<Note>,
+    notes: Notes,
+    /// Since when somebody relies on one of them.
+    noted_since: Option<Time>,
+    /// What is synced, and has not been told.
+    pub(super) kept: Vec<Kept>,
     /// The time that the last batch has noted.
     reached_unix_ms: u64,
     submitted: VecDeque<Submitted>,
@@ -129,7 +159,7 @@ pub(super) struct Persist {
     stopping: bool,
     hot_at: Time,
     spare: Option<Batch>,
-    spare_entries: Vec<Vec<Entry>>,
+    spare_entries: Vec<Vec<Written>>,
     written_lag_ms_worst: u64,
     synced_lag_ms_worst: u64,
 }
@@ -145,7 +175,9 @@ impl Persist {
             batch_bytes_max: node.limits.batch_bytes_max,
             queue: VecDeque::new(),
             queued_bytes: 0,
-            notes: Vec::new(),
+            notes: Notes::new(),
+            noted_since: None,
+            kept: Vec::new(),
             reached_unix_ms: 0,
             submitted: VecDeque::new(),
             submitted_bytes: 0,
@@ -201,14 +233,28 @@ impl Persist {
     }
 
     /// Has `content` written under `name` with the next batch, in place of an older one.
-    fn note(&mut self, name: Vec<u8>, content: Vec<u8>, since: Option<Time>) {
-        let older = self.notes.iter().position(|note| note.name == name);
-        let older = older.and_then(|at| self.notes.swap_remove(at).since);
-        self.notes.push(Note {
-            name,
+    pub(super) fn note(&mut self, name: Vec<u8>, content: Vec<u8>, since: Option<Time>) {
+        let then = None;
+        let note = Note {
             content,
-            since: earlier(older, since),
-        });
+            since,
+            then,
+        };
+        self.put_note(name, note);
+    }
+
+    /// Has a note written with the next batch, in place of an older one.
+    pub(super) fn put_note(&mut self, name: Vec<u8>, mut note: Note) {
+        if let Some(older) = self.notes.get(&name) {
+            note.since = earlier(older.since, note.since);
+        }
+        self.noted_since = earlier(self.noted_since, note.since);
+        self.notes.insert(name, note);
+    }
+
+    /// Whether somebody waits for the note of this name that has not been written yet.
+    pub(super) fn is_awaited(&self, name: &[u8]) -> bool {
+        self.notes.get(name).is_some_and(|note| note.then.is_some())
     }
 
     pub(super) fn save_hot(&mut self, cache: &Cache, bytes_max: usize) {
@@ -265,8 +311,9 @@ impl Persist {
     /// The oldest change that is in no batch.
     fn waiting_since(&self) -> Option<Time> {
         let queued = self.queue.front().map(|dirty| dirty.since);
-        let noted = self.notes.iter().filter_map(|note| note.since).min();
-        let noted = noted.filter(|_| !planted::has(Bug::LagForgetsFlush));
+        let noted = self
+            .noted_since
+            .filter(|_| !planted::has(Bug::LagForgetsFlush));
         earlier(queued, noted)
     }
 
@@ -323,8 +370,7 @@ impl Persist {
         if self.syncing || written.peek().is_none() {
             return None;
         }
-        // No version is drawn above a ceiling that is not safe: writes would wait for it.
-        if written.any(|batch| batch.notes.iter().any(|note| note.ceiling().is_some())) {
+        if written.any(|batch| batch.urgent) {
             return Some(Time::ZERO);
         }
         let all_written = self.queue.is_empty() && self.notes.is_empty() && !self.writing;
@@ -355,7 +401,7 @@ impl Persist {
                 let view = cache.view(place);
                 if view.fields.disk == DiskState::Queued {
                     large_bytes += push_change(&mut batch, partition, &view);
-                    entries.push(Entry {
+                    entries.push(Written {
                         place: dirty.place,
                         version: view.fields.version,
                     });
@@ -364,17 +410,22 @@ impl Persist {
                 at = cache.find_tag(partition, tag, Some(place));
             }
         }
-        for note in &self.notes {
-            let name = batch.push(&note.name);
+        for (name, note) in &self.notes {
+            let name = batch.push(name);
             let content = batch.push(&note.content);
             batch.changes.push(Change::Note { name, content });
         }
         let bytes = batch.arena.len() + large_bytes;
         self.submitted_bytes += bytes;
+        self.noted_since = None;
+        // No version is drawn above a ceiling that is not safe: writes would wait for it.
+        let awaited = self.notes.values().any(|note| note.then.is_some());
+        let urgent = awaited || self.notes.contains_key(NOTE_CEILING);
         self.submitted.push_back(Submitted {
             number: batch.number,
             entries,
             notes: core::mem::take(&mut self.notes),
+            urgent,
             since,
             bytes,
             epoch: None,
@@ -420,28 +471,36 @@ impl Persist {
                     bytes: 0,
                 });
             }
-            for mut note in batch.notes {
+            for (name, mut note) in batch.notes {
                 // Entries whose items a flush has taken are in no list any more: until the
                 // flush is safe, the disk lags by their age.
                 note.since = note.since.map(|since| since.min(batch.since));
                 // A newer one is on its way already: written behind it, this one would undo it.
-                let overtaken = self.submitted.iter().any(|later| {
-                    later.number > batch.number
-                        && later.notes.iter().any(|newer| newer.name == note.name)
-                });
-                if overtaken {
+                let overtaken = |later: &&mut Submitted| {
+                    later.number > batch.number && later.notes.contains_key(&name)
+                };
+                if let Some(later) = self.submitted.iter_mut().find(overtaken) {
+                    later.tell_also(&name, note.then);
                     continue;
                 }
-                match self.notes.iter_mut().find(|newer| newer.name == note.name) {
-                    Some(newer) => newer.since = earlier(newer.since, note.since),
-                    None => self.notes.push(note),
+                self.noted_since = earlier(self.noted_since, note.since);
+                match self.notes.entry(name) {
+                    Entry::Occupied(mut newer) => {
+                        let newer = newer.get_mut();
+                        newer.since = earlier(newer.since, note.since);
+                        // It was to be told when this one is synced; the newer one will do.
+                        newer.then = newer.then.or(note.then);
+                    }
+                    Entry::Vacant(place) => {
+                        place.insert(note);
+                    }
                 }
             }
             self.keep_entries(batch.entries);
         }
     }
 
-    fn keep_entries(&mut self, mut entries: Vec<Entry>) {
+    fn keep_entries(&mut self, mut entries: Vec<Written>) {
         if self.spare_entries.len() < 4 {
             entries.clear();
             self.spare_entries.push(entries);
@@ -460,7 +519,7 @@ impl Persist {
     /// Marks everything up to batch `number` as safe on the device. Returns the highest ceiling
     /// of versions among it, or 0.
     fn settle(&mut self, cache: &mut Cache, number: u64, now: Time) -> u64 {
-        let mut ceiling = 0;
+        let mut highest = 0;
         self.synced_lag_ms_worst = self.synced_lag_ms_worst.max(self.synced_lag_ms(now));
         while let Some(batch) = self.submitted.pop_front() {
             if batch.number > number {
@@ -478,11 +537,12 @@ impl Persist {
                     cache.set_disk(place, DiskState::Clean, true);
                 }
             }
-            let ceilings = batch.notes.iter().filter_map(Note::ceiling);
-            ceiling = ceilings.fold(ceiling, u64::max);
+            highest = highest.max(ceiling(&batch.notes).unwrap_or(0));
+            let kept = batch.notes.values().filter_map(|note| note.then);
+            self.kept.extend(kept);
             self.keep_entries(batch.entries);
         }
-        ceiling
+        highest
     }
 
     /// Something went wrong: try again later, and later each time.
@@ -533,7 +593,7 @@ fn trouble_notice(error: DiskError) -> Notice {
 }
 
 /// The record that went into a batch, unless it has changed or gone since.
-fn submitted_place(cache: &Cache, entry: &Entry) -> Option<Place> {
+fn submitted_place(cache: &Cache, entry: &Written) -> Option<Place> {
     let TagPlace { partition, tag } = entry.place;
     let mut at = cache.find_tag(partition, tag, None);
     while let Some(place) = at {

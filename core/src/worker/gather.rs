@@ -11,7 +11,6 @@ use crate::figures::{self, ConnectionFigures, Context, Figures};
 use crate::id::{ConnId, WorkerId};
 use crate::machine::{Actions, HostFigures};
 use crate::message::{Answer, Message, Question, Token};
-use crate::protocol::peer::DiskState;
 use crate::protocol::{
     END, ErrorLine, META_NOOP, OK, RESET, Request, StatsRequest, render_version,
 };
@@ -54,6 +53,8 @@ pub(super) enum Purpose {
     Detail(bool),
     Verbosity(u8),
     Status,
+    /// The same, of this node only.
+    OwnStatus,
 }
 
 /// What has been gathered.
@@ -83,7 +84,7 @@ pub(super) struct Rounds {
 impl Purpose {
     fn question(self, version: u64) -> Question {
         match self {
-            Self::Stats(_) | Self::Status => Question::Figures,
+            Self::Stats(_) | Self::Status | Self::OwnStatus => Question::Figures,
             Self::Reset => Question::Reset,
             Self::Connections => Question::Connections,
             Self::BeginFlush => Question::BeginFlush,
@@ -266,9 +267,10 @@ impl Worker {
                 });
                 return;
             }
-            Purpose::Status => {
+            Purpose::Status | Purpose::OwnStatus => {
                 if let Asker::Peer(conn) = asker {
-                    self.say_status(conn, &gathered);
+                    let all = matches!(purpose, Purpose::Status);
+                    self.say_status(now, conn, &gathered, all, actions);
                 }
                 return;
             }
@@ -543,18 +545,5 @@ impl Worker {
             figures::render_connection(&mut text, &connection);
         }
         text
-    }
-
-    /// How the disk fares, for status.
-    pub(super) fn disk_state(&self, _gathered: &Gathered) -> DiskState {
-        if self.settings.disk.is_none() {
-            DiskState::Absent
-        } else if self.shard.is_disk_failing() {
-            DiskState::Failing
-        } else if self.shard.is_disk_full() {
-            DiskState::Full
-        } else {
-            DiskState::Healthy
-        }
     }
 }

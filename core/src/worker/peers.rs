@@ -17,16 +17,14 @@ use crate::notice::{Notice, Seldom, Severity};
 use crate::peering::{Peering, PeeringLimits, Received};
 use crate::protocol::forward::Malformed;
 use crate::protocol::link;
-use crate::protocol::peer::{
-    self, Frame, NodeState, NodeStatus, PeerError, Reason, common_version, decode,
-};
+use crate::protocol::peer::{self, Frame, PeerError, Reason, common_version, decode};
 use crate::replication;
 use crate::secure::{Credentials, Entropy, Refusal, Seed};
 use crate::settings::Settings;
 use crate::time::{Now, Time};
 
 use super::Worker;
-use super::gather::{Asker, Gathered, Purpose};
+use super::gather::Purpose;
 use super::nodes::Failed;
 use super::routing::{Remote, Router};
 
@@ -38,21 +36,23 @@ pub(super) struct Partner {
     /// The run at the other end; none for a command, or before the hellos are over.
     node: Option<NodeId>,
     /// The next frame has to wait for what the node says to the one before it.
-    waits: bool,
+    pub(super) waits: bool,
 }
 
 /// The peer port of one worker, and on worker 0 the node.
 pub(super) struct Cluster {
     pub(super) peering: Peering<Partner>,
     /// On worker 0 of a node that is to have others.
-    node: Option<Node>,
+    pub(super) node: Option<Node>,
+    /// Whether the node has been told that this worker holds data.
+    pub(super) data_told: bool,
     /// What the node has found; none as long as there is nothing, or no node.
     pub(super) view: Option<Arc<ClusterView>>,
     /// What connects this worker with other nodes, on a node that is to have others.
     pub(super) remote: Option<Remote>,
     replication: Arc<replication::Settings>,
     seed: u64,
-    is_member: bool,
+    pub(super) is_member: bool,
     says: Vec<Say>,
     /// Connections whose requests wait until other workers have answered some.
     held_up: Vec<ConnId>,
@@ -69,6 +69,7 @@ impl Cluster {
         Self {
             peering: Peering::new(credentials, entropy, limits(settings)),
             node: None,
+            data_told: false,
             view: None,
             remote: None,
             replication: Arc::default(),
@@ -114,7 +115,9 @@ impl Worker {
         let credentials = settings.credentials.clone();
         let remote = Remote::new(settings.id, self.id);
         let replication = Arc::new(replication::Settings {
-            disk: false,
+            disk: self.settings.disk.is_some(),
+            in_sync_min: settings.in_sync_min,
+            split_brain: settings.split_brain,
             ..replication::Settings::default()
         });
         let retries = entropy.draw().number("retries of replicas");
@@ -125,6 +128,7 @@ impl Worker {
         self.cluster = Cluster {
             peering: Peering::new(credentials, entropy, limits(&self.settings)),
             node,
+            data_told: false,
             view: None,
             remote: Some(remote),
             replication,
@@ -135,6 +139,15 @@ impl Worker {
             refusal_told: Seldom::new(),
         };
         Ok(self)
+    }
+
+    /// This worker as one of a node that is on its own, and that only commands may ask which know
+    /// a secret. The seed is for this worker alone.
+    #[must_use]
+    pub fn guarded(mut self, credentials: Credentials, seed: Seed) -> Self {
+        let entropy = Entropy::new(seed);
+        self.cluster.peering = Peering::new(credentials, entropy, limits(&self.settings));
+        self
     }
 
     /// Takes what concerns a peer connection.
@@ -293,13 +306,13 @@ impl Worker {
                 self.hand_to_node(now, conn, frame, raw, actions);
             }
             Frame::StatusRequest if settled => {
-                // What follows is answered, or refused, after it.
-                if let Some(partner) = self.cluster.peering.partner_mut(conn) {
-                    partner.waits = true;
-                }
-                self.begin_round(now, Asker::Peer(conn), Purpose::Status, actions);
+                self.begin_status(now, conn, Purpose::Status, actions);
             }
-            Frame::StateRequest { .. }
+            Frame::FiguresRequest if settled && self.partner_node(conn).is_some() => {
+                self.begin_status(now, conn, Purpose::OwnStatus, actions);
+            }
+            Frame::StatusReply { .. }
+            | Frame::StateRequest { .. }
             | Frame::StateReply { .. }
             | Frame::DeathQuestion { .. }
             | Frame::DeathAnswer { .. }
@@ -313,7 +326,10 @@ impl Worker {
             Frame::Unknown { .. } => {
                 self.refuse_frame(conn, Reason::Frame, "a frame of an unknown kind");
             }
-            Frame::StatusRequest | Frame::StateRequest { .. } | Frame::DeathQuestion { .. }
+            Frame::StatusRequest
+            | Frame::FiguresRequest
+            | Frame::StateRequest { .. }
+            | Frame::DeathQuestion { .. }
                 if !settled =>
             {
                 self.refuse_frame(conn, Reason::Order, "a hello comes first");
@@ -486,7 +502,7 @@ impl Worker {
             Message::PeerClosed { conn, node, reset } => {
                 let place = Place { worker: from, conn };
                 self.with_node(now, actions, |it, out| {
-                    it.handle_closed(place);
+                    it.handle_closed(now, place, out);
                     if let Some(node) = node {
                         it.handle_link_lost(now, node, reset, out);
                     }
@@ -503,12 +519,17 @@ impl Worker {
                 let heard = self.hear_replica(now, from, &body, actions);
                 self.links.figures.stale_events += u64::from(heard.is_err());
             }
+            Message::Survey { conn, figures } => {
+                let place = Place { worker: from, conn };
+                self.survey(now, place, *figures, actions);
+            }
+            Message::HoldsData => self.note_data(now, actions),
             _ => unreachable!("the parent hands over what concerns peers"),
         }
     }
 
     /// Lets the node do something, and carries out what comes of it.
-    fn with_node(
+    pub(super) fn with_node(
         &mut self,
         now: Now,
         actions: &mut Actions,
@@ -526,6 +547,7 @@ impl Worker {
         };
         act(node, &mut out);
         let view = node.take_view();
+        self.keep_notes(now, actions);
         for say in says.drain(..) {
             self.carry_out_say(now, say, actions);
         }
@@ -562,6 +584,10 @@ impl Worker {
         match then {
             Then::Nothing => {}
             Then::Finish => peering.finish(conn),
+            Then::GoOn => {
+                let partner = peering.partner_mut(conn);
+                goes_on = partner.is_some_and(|it| core::mem::take(&mut it.waits));
+            }
             Then::Settle(node) => {
                 peering.settle(conn);
                 if let Some(partner) = peering.partner_mut(conn) {
@@ -638,7 +664,7 @@ impl Worker {
         }
         let worker = self.id;
         self.with_node(now, actions, |it, out| {
-            it.handle_closed(Place { worker, conn });
+            it.handle_closed(now, Place { worker, conn }, out);
             if let Some(node) = node {
                 it.handle_link_lost(now, node, reset, out);
             }
@@ -670,46 +696,6 @@ impl Worker {
         if let Some(out) = self.cluster.peering.out(conn) {
             peer::encode(frame, out.frames());
         }
-    }
-
-    /// Answers a status request.
-    pub(super) fn say_status(&mut self, conn: ConnId, gathered: &Gathered) {
-        let frames = self.status_frame(gathered);
-        if let Some(out) = self.cluster.peering.out(conn) {
-            out.frames().extend_from_slice(&frames);
-        }
-        if let Some(partner) = self.cluster.peering.partner_mut(conn) {
-            partner.waits = false;
-        }
-        self.runnable_peers.push(conn);
-    }
-
-    /// The answer to a status request: one node, this one.
-    fn status_frame(&self, gathered: &Gathered) -> Vec<u8> {
-        let figures = &gathered.figures;
-        let node = NodeStatus {
-            up: true,
-            state: NodeState::Normal,
-            disk: self.disk_state(gathered),
-            address: &self.settings.peer_address,
-            guid: &self.settings.guid,
-            rack: &self.settings.rack,
-            version: &self.settings.version,
-            generation: 0,
-            items: figures.curr_items,
-            dirty_items: figures.dirty_items,
-            dirty_bytes: figures.dirty_bytes,
-            written_lag_ms: figures.written_lag_ms,
-            synced_lag_ms: figures.synced_lag_ms,
-            disk_items: figures.disk_items,
-            disk_bytes: figures.disk_bytes,
-            memory_bytes: figures.memory_bytes,
-            memory_bytes_max: self.memory_bytes,
-        };
-        let nodes = alloc::vec![node];
-        let mut bytes = Vec::new();
-        peer::encode(&Frame::StatusReply { nodes }, &mut bytes);
-        bytes
     }
 }
 

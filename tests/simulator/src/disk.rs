@@ -13,6 +13,7 @@ use zufar_core::disk::{
     NOTE_HOT, NOTE_REACHED, Recovery, Scan, Scanned, Span, Usage, decode,
 };
 use zufar_core::id::WorkerId;
+use zufar_core::notes::ClusterNotes;
 
 /// What one batch does, owned.
 type Changes = Vec<(Place, Option<Vec<u8>>)>;
@@ -152,7 +153,16 @@ impl ModelDisk {
                     Place::Note(name) if name.starts_with(NOTE_HOT) => Some(content.clone()),
                     Place::Note(_) | Place::Record(_) => None,
                 });
+            let mut cluster = ClusterNotes::default();
+            for (place, content) in &state.seen {
+                if let Place::Note(name) = place {
+                    cluster.take(name, content);
+                }
+            }
+            let mut places = state.seen.keys();
             Recovery {
+                holds_records: places.any(|place| matches!(place, Place::Record(_))),
+                cluster,
                 version_ceiling: number(NOTE_CEILING),
                 reached_unix_ms: number(NOTE_REACHED),
                 flushed: number(NOTE_FLUSHED),

@@ -9,6 +9,7 @@ use zufar_core::machine::Listener;
 use zufar_core::member::{Guid, NodeId};
 use zufar_core::membership::Liveness;
 use zufar_core::node::{ClusterSettings, ClusterView};
+use zufar_core::replication::SplitBrain;
 use zufar_core::secure::{Credentials, Secrets, Seed};
 use zufar_core::worker::Worker;
 use zufar_simulator::Random;
@@ -93,7 +94,9 @@ fn program(launch: Launch<'_>, node: Node<'_>) -> Program {
         } else {
             vec!["first:8123".into()]
         },
-        wait_for_others: false,
+        in_sync_min: 1,
+        split_brain: SplitBrain::Available,
+        members: Vec::new(),
         formation: None,
         layout: Vec::new(),
         holds_data: node.holds_data,

@@ -8,9 +8,9 @@ use super::*;
 
 const FRAME_BYTES_MAX: usize = 64 * 1024;
 
-/// Bytes that one node takes in a frame at the least: its length, three codes, four empty
-/// texts, ten figures.
-const NODE_BYTES_MIN: usize = 2 + 3 + 4 + 80;
+/// Bytes that one node takes in a frame at the least: its length, two codes, four empty texts, its
+/// generation, no figures.
+const NODE_BYTES_MIN: usize = 2 + 2 + 4 + 8 + 1;
 
 fn encoded(frame: &Frame<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -88,7 +88,7 @@ fn what_a_later_release_adds_at_the_end_is_passed_over() {
     push_node(
         &NodeStatus {
             guid: "n",
-            items: 7,
+            generation: 7,
             ..NodeStatus::default()
         },
         &mut node,
@@ -97,7 +97,7 @@ fn what_a_later_release_adds_at_the_end_is_passed_over() {
     let length = u16::try_from(node.len() - 2).expect("a short node");
     node[..2].copy_from_slice(&length.to_be_bytes());
 
-    let mut bytes = vec![0, 0, 0, 0, KIND_STATUS_REPLY];
+    let mut bytes = vec![0, 0, 0, 0, KIND_STATUS_REPLY, 1];
     bytes.extend_from_slice(&u32::try_from(2 * node.len()).expect("short").to_be_bytes());
     bytes.extend_from_slice(&node);
     bytes.extend_from_slice(&node);
@@ -106,11 +106,11 @@ fn what_a_later_release_adds_at_the_end_is_passed_over() {
 
     let (frame, consumed) = whole(&bytes);
     assert_eq!(consumed, bytes.len());
-    let Frame::StatusReply { nodes } = frame else {
+    let Frame::StatusReply { last: true, nodes } = frame else {
         panic!("not a status reply: {frame:?}");
     };
     assert_eq!(nodes.len(), 2);
-    assert_eq!((nodes[1].guid, nodes[1].items), ("n", 7));
+    assert_eq!((nodes[1].guid, nodes[1].generation), ("n", 7));
 }
 
 #[test]
@@ -153,8 +153,8 @@ fn malformed_bodies_name_their_kind() {
         (b"\0\0\0\x0a\x01zufar\0\x01\0\x01", 1),
         (b"\0\0\0\x09\x02zufar\0\x01\x05", 2),
         (b"\0\0\0\x05\x03\x01\x02\xff\xfe", 3),
-        (b"\0\0\0\x05\x05\xff\xff\xff\xff", 5),
-        (b"\0\0\0\x08\x05\0\0\0\x03\0\x01\x02", 5),
+        (b"\0\0\0\x06\x05\x01\xff\xff\xff\xff", 5),
+        (b"\0\0\0\x09\x05\x01\0\0\0\x03\0\x01\x02", 5),
     ];
     for (bytes, kind) in cases {
         assert_eq!(
@@ -180,7 +180,10 @@ fn the_common_version_is_the_highest_of_both_or_none() {
 struct Node {
     codes: (bool, u8, u8),
     texts: [String; 4],
-    figures: [u64; 10],
+    generation: u64,
+    versions: (u16, u16),
+    counts: Option<[u64; 9]>,
+    more: [Option<u64>; 2],
 }
 
 impl Node {
@@ -188,21 +191,30 @@ impl Node {
         NodeStatus {
             up: self.codes.0,
             state: NodeState::of(self.codes.1).expect("a known code"),
-            disk: DiskState::of(self.codes.2).expect("a known code"),
             address: &self.texts[0],
             guid: &self.texts[1],
             rack: &self.texts[2],
             version: &self.texts[3],
-            generation: self.figures[0],
-            items: self.figures[1],
-            dirty_items: self.figures[2],
-            dirty_bytes: self.figures[3],
-            written_lag_ms: self.figures[4],
-            synced_lag_ms: self.figures[5],
-            disk_items: self.figures[6],
-            disk_bytes: self.figures[7],
-            memory_bytes: self.figures[8],
-            memory_bytes_max: self.figures[9],
+            generation: self.generation,
+            figures: self.counts.map(|counts| self.figures(counts)),
+        }
+    }
+
+    fn figures(&self, counts: [u64; 9]) -> NodeFigures {
+        NodeFigures {
+            disk: DiskState::of(self.codes.2).expect("a known code"),
+            versions: self.versions,
+            items: counts[0],
+            dirty_items: counts[1],
+            dirty_bytes: counts[2],
+            written_lag_ms: counts[3],
+            synced_lag_ms: counts[4],
+            disk_items: counts[5],
+            disk_bytes: counts[6],
+            memory_bytes: counts[7],
+            memory_bytes_max: counts[8],
+            layout_digest: self.more[0],
+            replicas_in_sync: self.more[1],
         }
     }
 }
@@ -215,26 +227,36 @@ fn any_node() -> impl Strategy<Value = Node> {
     (
         (any::<bool>(), 0..4_u8, 0..4_u8),
         proptest::array::uniform4(any_text()),
-        proptest::array::uniform10(any::<u64>()),
+        any::<(u64, (u16, u16))>(),
+        proptest::option::of(proptest::array::uniform9(any::<u64>())),
+        proptest::array::uniform2(any::<Option<u64>>()),
     )
-        .prop_map(|(codes, texts, figures)| Node {
-            codes,
-            texts,
-            figures,
-        })
+        .prop_map(
+            |(codes, texts, (generation, versions), counts, more)| Node {
+                codes,
+                texts,
+                generation,
+                versions,
+                counts,
+                more,
+            },
+        )
 }
 
 /// Bytes that are often nearly a frame: random ones hardly get past the length.
 fn nearly_a_frame() -> impl Strategy<Value = Vec<u8>> {
     (any::<u8>(), proptest::collection::vec(any::<u8>(), 0..300)).prop_map(|(kind, body)| {
-        let known = [0, 1, 2, 3, 4, 5, 6, 16, 17, 18, 19];
+        let known = [0, 1, 2, 3, 4, 5, 6, 16, 17, 18, 19, 20];
         let whole = kind.is_multiple_of(2);
         let kind = known[usize::from(kind) % known.len()];
         let mut bytes = vec![0, 0, 0, 0, kind];
         if whole && matches!(kind, KIND_HELLO | KIND_HELLO_REPLY) {
             bytes.extend_from_slice(MAGIC);
         }
-        if matches!(kind, KIND_STATE_REQUEST | KIND_STATE_REPLY) {
+        if matches!(
+            kind,
+            KIND_STATUS_REPLY | KIND_STATE_REQUEST | KIND_STATE_REPLY
+        ) {
             bytes.push(u8::from(whole));
         }
         if matches!(
@@ -266,7 +288,7 @@ fn check_round_trip(frame: &Frame<'_>) -> Result<(), TestCaseError> {
 proptest! {
     #[test]
     fn small_frames_come_back_as_they_were(
-        lowest: u16, highest: u16, code: u8, kind in 20..=u8::MAX, text in any_text(),
+        lowest: u16, highest: u16, code: u8, kind in 21..=u8::MAX, text in any_text(),
         number: u64, flags: (bool, bool), records in proptest::collection::vec(any::<u8>(), 0..99),
     ) {
         let introduction = Introduction {
@@ -292,13 +314,16 @@ proptest! {
         }
         check_round_trip(&Frame::Refused { reason: Reason::of(code), text: &text })?;
         check_round_trip(&Frame::StatusRequest)?;
+        check_round_trip(&Frame::FiguresRequest)?;
         check_round_trip(&Frame::Unknown { kind })?;
     }
 
     #[test]
-    fn a_status_comes_back_as_it_was(nodes in proptest::collection::vec(any_node(), 0..8)) {
+    fn a_status_comes_back_as_it_was(
+        last: bool, nodes in proptest::collection::vec(any_node(), 0..8),
+    ) {
         let nodes = nodes.iter().map(Node::status).collect();
-        check_round_trip(&Frame::StatusReply { nodes })?;
+        check_round_trip(&Frame::StatusReply { last, nodes })?;
     }
 
     #[test]
@@ -313,7 +338,7 @@ proptest! {
             let mut again = Vec::new();
             encode(&frame, &mut again);
             prop_assert!(again.len() <= consumed);
-            if let Frame::StatusReply { nodes } = frame {
+            if let Frame::StatusReply { nodes, .. } = frame {
                 prop_assert!(nodes.len() * NODE_BYTES_MIN <= bytes.len());
             }
         }

@@ -136,8 +136,10 @@ impl Shard {
                 }
             }
             Event::Keep {
-                promised, record, ..
-            } => self.keep_record(now, partition, promised, record.as_ref()),
+                promised,
+                record,
+                synced,
+            } => self.keep_record(partition, promised, record.as_ref(), synced),
             Event::Closed { .. } | Event::Stale | Event::Joined { .. } | Event::Surplus => {}
         }
     }
