@@ -213,6 +213,48 @@ figures! {
     count stale_events,
     /// Peer connections refused before they had shown that they belong here.
     count refused_peers,
+    /// Requests that were sent to other nodes, each once.
+    count forwarded_requests,
+    /// Requests that were sent once more, since a primary had moved or a link had broken.
+    count resent_requests,
+    /// Requests that other nodes have sent.
+    count visiting_requests,
+    /// Requests whose answer is awaited from other nodes.
+    level forwarded_unanswered,
+    /// Answers of other nodes that nobody waited for any more.
+    count stale_answers,
+    /// Milliseconds that answers of other nodes took, all together.
+    count hops_ms,
+    /// The longest time that an answer of another node took, in milliseconds.
+    worst hop_worst_ms,
+    /// Links to other nodes that are open.
+    level links_open,
+    /// What replicas have said to those of other nodes, in messages.
+    count replica_messages,
+    /// What replicas could not say, for want of a link or of room on it.
+    count replica_messages_dropped,
+    /// Partitions that this node is primary of.
+    level partitions_primary,
+    /// Partitions of which this node is a replica in sync.
+    level replicas_in_sync,
+    /// Times that this node has become primary of a partition.
+    count take_overs,
+    /// Times that it has done so without those who held the partition: something may be lost.
+    count forced_take_overs,
+    /// Requests that came once more, and were answered from memory.
+    count repeated_requests,
+    /// Writes of which it is not known whether they were carried out.
+    count unknown_outcomes,
+    /// Commands that had to wait for replicas of their partition.
+    count replica_waits,
+    /// Replicas that are being filled from here.
+    level fills_given,
+    /// Changes that are not yet known to be at every replica.
+    level unsettled_entries,
+    /// The highest term of any partition.
+    shared term_highest,
+    /// Items in memory that this node holds for other primaries.
+    level backup_items,
     /// Requests that waited because too many were under way between two workers.
     count credit_waits,
     /// Bytes of memory limit that went from one worker to another.

@@ -110,6 +110,10 @@ pub(crate) struct Forwarding {
     pub(crate) resent: u64,
     /// Answers to requests that had been finished otherwise, since the start.
     pub(crate) stale_answers: u64,
+    /// Milliseconds that answers took, all together, since the start.
+    pub(crate) answered_ms: u64,
+    /// The longest that one took, since the start.
+    pub(crate) answered_worst_ms: u64,
 }
 
 impl Forwarding {
@@ -128,6 +132,8 @@ impl Forwarding {
             buffers: CommandBuffers::default(),
             resent: 0,
             stale_answers: 0,
+            answered_ms: 0,
+            answered_worst_ms: 0,
         }
     }
 
@@ -215,11 +221,15 @@ impl Forwarding {
     }
 
     /// A request has been answered: whose it was, unless that is of no interest any more.
-    pub(crate) fn finish(&mut self, sequence: u64) -> Option<Token> {
+    pub(crate) fn finish(&mut self, now: Time, sequence: u64) -> Option<Token> {
         let Some(pending) = self.take(sequence) else {
             self.stale_answers += 1;
             return None;
         };
+        let left_ms = pending.deadline.millis_since(now);
+        let took_ms = self.limits.timeout_ms.saturating_sub(left_ms);
+        self.answered_ms += took_ms;
+        self.answered_worst_ms = self.answered_worst_ms.max(took_ms);
         let partition = pending.command.hash.partition();
         let lane = self
             .lanes

@@ -14,7 +14,7 @@ mod replicas;
 mod waits;
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -29,7 +29,7 @@ use crate::id::WorkerId;
 use crate::member::Guid;
 use crate::message::{Caller, Token, plain};
 use crate::notice::Notice;
-use crate::replication::{Message, Term};
+use crate::replication::{Message, Record, Term};
 use crate::settings::{Settings, WhenFull};
 use crate::time::{Now, Time};
 
@@ -147,6 +147,8 @@ pub(crate) struct Shard {
     /// The replicas of this worker's partitions, on a node that has others.
     replicas: Option<Box<Replicas>>,
     copies: Copies,
+    /// What the last run has kept as voter, by partition.
+    kept_records: BTreeMap<u16, (Option<Term>, Record)>,
 }
 
 impl Shard {
@@ -188,6 +190,7 @@ impl Shard {
             changed: false,
             replicas: None,
             copies: Copies::default(),
+            kept_records: replicas::own_records(recovery, worker, settings.workers),
             settings,
             worker,
         }
@@ -262,18 +265,15 @@ impl Shard {
         present: Option<Place>,
         sink: &mut impl Sink,
     ) -> Execution<'_> {
-        self.changed = false;
-        let restrained = self.restrained(hash.partition(), operation);
-        let operation = restrained.as_ref().unwrap_or(operation);
-        let applied = self.apply(now, hash, key, operation, present);
         if self.replicas.is_some() {
             let command = Command {
                 hash,
                 key,
                 operation,
             };
-            return self.finish_replicated(now, caller, command, applied, sink);
+            return self.finish_replicated(now, caller, command, present, sink);
         }
+        let applied = self.apply(now, hash, key, operation, present);
         let outcome = match applied {
             Applied::Met(met) => Outcome::Item(met.item(&self.cache)),
             Applied::Plain(outcome) => outcome,
@@ -353,7 +353,10 @@ impl Shard {
                 number,
                 epoch,
                 result,
-            } => self.handle_synced(now, number, epoch, result, sink),
+            } => {
+                self.handle_synced(now, number, epoch, result, sink);
+                self.note_kept(now, sink);
+            }
             Completion::Reopened { epoch, result } => {
                 self.handle_reopened(now, epoch, result, sink);
             }
@@ -626,6 +629,7 @@ impl Shard {
             figures.synced_lag_worst_ms = synced;
             figures.disk_items = cache.items.saturating_sub(figures.dirty_items) + cache.disk_only;
         }
+        self.add_replica_figures(&mut figures);
         figures
     }
 

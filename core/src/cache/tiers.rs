@@ -47,6 +47,12 @@ impl Cache {
         }
     }
 
+    /// Items of a partition that are in memory, tombstones included.
+    #[must_use]
+    pub fn items_of(&self, partition: u16) -> usize {
+        self.partitions[self.dense(partition)].index.len()
+    }
+
     /// How many partitions are known, and how many of them complete.
     #[must_use]
     pub fn known_partitions(&self) -> (u64, u64) {

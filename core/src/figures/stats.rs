@@ -29,6 +29,8 @@ pub struct Context<'a> {
     pub memory_bytes: u64,
     /// 0 to 2, as the verbosity command may have changed it.
     pub verbosity: u8,
+    /// The node is one of a cluster.
+    pub in_cluster: bool,
 }
 
 /// Writes `STAT` lines.

@@ -67,6 +67,7 @@ fn settings() -> Settings {
         flush_enabled: true,
         shutdown_enabled: false,
         verbosity: 0,
+        in_cluster: false,
         tcp_port: 11211,
         listen_host: Some("127.0.0.1".into()),
         unix_socket: None,
@@ -101,6 +102,7 @@ fn context(settings: &Settings) -> Context<'_> {
         now: NOW,
         memory_bytes: settings.memory_bytes,
         verbosity: 1,
+        in_cluster: false,
     }
 }
 

@@ -16,7 +16,36 @@ pub fn render_zufar(sink: &mut impl Sink, figures: &Figures, context: &Context<'
         disk(&mut lines, figures, context);
         recovery(&mut lines, figures);
     }
+    if context.in_cluster {
+        cluster(&mut lines, figures);
+    }
     lines.end();
+}
+
+fn cluster(lines: &mut Lines<'_, impl Sink>, figures: &Figures) {
+    lines.numbers(&[
+        ("forwarded_requests", figures.forwarded_requests),
+        ("forwarded_unanswered", figures.forwarded_unanswered),
+        ("resent_requests", figures.resent_requests),
+        ("visiting_requests", figures.visiting_requests),
+        ("stale_answers", figures.stale_answers),
+        ("hops_ms", figures.hops_ms),
+        ("hop_worst_ms", figures.hop_worst_ms),
+        ("links_open", figures.links_open),
+        ("replica_messages", figures.replica_messages),
+        ("replica_messages_dropped", figures.replica_messages_dropped),
+        ("partitions_primary", figures.partitions_primary),
+        ("replicas_in_sync", figures.replicas_in_sync),
+        ("backup_items", figures.backup_items),
+        ("take_overs", figures.take_overs),
+        ("forced_take_overs", figures.forced_take_overs),
+        ("term_highest", figures.term_highest),
+        ("repeated_requests", figures.repeated_requests),
+        ("unknown_outcomes", figures.unknown_outcomes),
+        ("replica_waits", figures.replica_waits),
+        ("fills_given", figures.fills_given),
+        ("unsettled_entries", figures.unsettled_entries),
+    ]);
 }
 
 fn node(lines: &mut Lines<'_, impl Sink>, figures: &Figures, context: &Context<'_>) {

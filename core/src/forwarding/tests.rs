@@ -119,8 +119,8 @@ fn a_request_goes_out_and_comes_back() {
     let mut bench = Bench::new();
     bench.push(b"a", Some(1));
     assert_eq!(bench.sent(), [(1, 7, 0)]);
-    assert_eq!(bench.forwarding.finish(7), Some(token(0)));
-    assert_eq!(bench.forwarding.finish(7), None, "once only");
+    assert_eq!(bench.forwarding.finish(bench.now, 7), Some(token(0)));
+    assert_eq!(bench.forwarding.finish(bench.now, 7), None, "once only");
     assert_eq!(bench.forwarding.stale_answers, 1);
     assert_eq!(bench.forwarding.next_deadline(), None);
 }
@@ -133,7 +133,7 @@ fn a_refused_lane_is_sent_again_as_a_whole_and_in_order() {
     }
     bench.sent();
     assert_eq!(
-        bench.forwarding.finish(8),
+        bench.forwarding.finish(bench.now, 8),
         Some(token(1)),
         "another key may be quicker"
     );
@@ -197,7 +197,7 @@ fn time_runs_out_in_order_and_says_what_is_known() {
     bench.pass(1);
     let expected = [(0, Failure::Unknown), (1, Failure::Unreachable)];
     assert_eq!(bench.seen.failed, expected);
-    assert_eq!(bench.forwarding.finish(7), None, "too late");
+    assert_eq!(bench.forwarding.finish(bench.now, 7), None, "too late");
     assert_eq!(bench.forwarding.unfinished(), 1);
 }
 
@@ -208,7 +208,7 @@ fn a_later_lane_goes_on_with_the_epochs() {
     let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
     forwarding.refuse(bench.now, 7, 0, Some(term(2)), seen);
     bench.sent();
-    bench.forwarding.finish(7);
+    bench.forwarding.finish(bench.now, 7);
     bench.push(b"a", Some(1));
     assert_eq!(bench.sent(), [(1, 8, 1)], "node 1 refuses epoch 0");
 }
@@ -221,7 +221,7 @@ fn there_is_room_for_so_many_and_so_much() {
         bench.push(b"a", Some(1));
     }
     assert!(!bench.forwarding.has_room());
-    bench.forwarding.finish(7);
+    bench.forwarding.finish(bench.now, 7);
     assert!(bench.forwarding.has_room());
     let mut bench = Bench::new();
     let operation = Operation::Store(crate::command::Store {
@@ -368,7 +368,7 @@ impl Cluster {
     fn answer(&mut self) {
         match self.replies.pop_front() {
             Some((_, Reply::Done(sequence))) => {
-                let token = self.bench.forwarding.finish(sequence);
+                let token = self.bench.forwarding.finish(self.bench.now, sequence);
                 self.finished.extend(token.map(|token| token.sequence));
             }
             Some((_, Reply::Refused(sequence, epoch, hint))) => {

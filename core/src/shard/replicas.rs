@@ -14,7 +14,7 @@ mod answers;
 mod view;
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -23,6 +23,8 @@ use super::{Applied, Command, Execution, Shard, Sink, count_detail, is_write};
 use crate::cache::Place;
 use crate::command::owned::{CommandBuffers, OwnedCommand};
 use crate::command::{Failure, Fetch, Operation, Outcome};
+use crate::disk::Recovery;
+use crate::figures::Figures;
 use crate::forwarding;
 use crate::hash::{KeyHash, PARTITIONS};
 use crate::id::WorkerId;
@@ -31,8 +33,8 @@ use crate::message::{Caller, owned};
 use crate::node::ClusterView;
 use crate::notice::{Notice, Seldom, Severity};
 use crate::replication::{
-    Admission, Context, Input, Message, Output, Reading, Refused, Replica, Request, Settings,
-    Start, Term,
+    Admission, Context, Input, Message, Output, Reading, Record, Refused, Replica, Request,
+    Settings, Start, Term,
 };
 use crate::time::{Now, Time};
 
@@ -205,8 +207,9 @@ impl Shard {
         };
         let begins = match &self.replicas {
             None => true,
-            // It had formed a cluster of its own, held nothing, and has gone over to another.
-            Some(replicas) => replicas.view.formation != Some(formation),
+            // It had formed a cluster of its own, held nothing, and has gone over to another; or
+            // it has become another run.
+            Some(it) => it.view.formation != Some(formation) || it.me != view.me,
         };
         if begins {
             self.begin_replicas(now, view, settings, seed, sink);
@@ -268,10 +271,21 @@ impl Shard {
     }
 
     /// How the replica of a partition begins in this run.
-    fn start_of(&mut self, _partition: u16, view: &ClusterView) -> Start {
-        match view.is_founder() {
-            true => Start::Founder,
-            false => Start::Nothing,
+    fn start_of(&mut self, partition: u16, view: &ClusterView) -> Start {
+        match self.kept_records.remove(&partition) {
+            _ if view.is_founder() => Start::Founder,
+            Some((promised, record)) => Start::Restarted { promised, record },
+            None => Start::Nothing,
+        }
+    }
+
+    /// Records that voters waited for are on disk.
+    pub(super) fn note_kept(&mut self, now: Now, sink: &mut impl Sink) {
+        if self.replicas.is_none() {
+            return;
+        }
+        for (partition, term) in self.take_kept_records() {
+            self.feed(now, partition, Input::Kept(term), sink);
         }
     }
 
@@ -389,11 +403,36 @@ impl Shard {
         replica.is_open().then(|| replica.primary_hint()).flatten()
     }
 
-    pub(crate) fn replica_figures(&self) -> ReplicaFigures {
-        self.replicas
-            .as_ref()
-            .map(|it| it.figures)
-            .unwrap_or_default()
+    /// Adds how the replicas fare to the worker's figures.
+    pub(super) fn add_replica_figures(&self, figures: &mut Figures) {
+        let Some(replicas) = &self.replicas else {
+            return;
+        };
+        let own = &replicas.figures;
+        figures.take_overs = own.opened;
+        figures.forced_take_overs = own.forced;
+        figures.repeated_requests = own.repeated;
+        figures.unknown_outcomes = own.unknown;
+        figures.replica_waits = own.waited;
+        figures.fills_given = replicas.fills as u64;
+        for partition in replicas.partitions() {
+            let Some(replica) = replicas.replica(partition) else {
+                continue;
+            };
+            let items = self.cache.items_of(partition) as u64;
+            if replica.is_open() {
+                figures.partitions_primary += 1;
+            } else {
+                figures.backup_items += items;
+            }
+            let record = replica.record().filter(|_| replica.is_complete());
+            let in_sync = record.is_some_and(|record| record.names(replicas.me));
+            figures.replicas_in_sync += u64::from(in_sync);
+            figures.term_highest = figures
+                .term_highest
+                .max(replica.primary_hint().map_or(0, |term| term.counter));
+            figures.unsettled_entries += replica.unsettled() as u64;
+        }
     }
 }
 
@@ -533,9 +572,23 @@ impl Shard {
         now: Now,
         caller: &Caller,
         command: Command<'_>,
-        applied: Applied,
+        present: Option<Place>,
         sink: &mut impl Sink,
     ) -> Execution<'_> {
+        let Command {
+            hash,
+            key,
+            operation,
+        } = command;
+        let restrained = self.restrained(hash.partition(), operation);
+        let operation = restrained.as_ref().unwrap_or(operation);
+        let command = Command {
+            hash,
+            key,
+            operation,
+        };
+        self.changed = false;
+        let applied = self.apply(now, hash, key, operation, present);
         let outcome = match &applied {
             Applied::Met(met) => Outcome::Item(met.item(&self.cache)),
             Applied::Plain(outcome) => crate::message::plain(outcome),
@@ -678,6 +731,18 @@ impl Repeated {
             after: None,
         }
     }
+}
+
+/// What the last run has kept as voter of the partitions of `worker`.
+pub(super) fn own_records(
+    recovery: &Recovery,
+    worker: WorkerId,
+    workers: u16,
+) -> BTreeMap<u16, (Option<Term>, Record)> {
+    let records = recovery.cluster.records.iter();
+    let own = records.filter(|(partition, ..)| partition % workers == worker.0);
+    own.map(|(partition, promised, record)| (*partition, (*promised, record.clone())))
+        .collect()
 }
 
 /// Whether a command may change anything: a meta get may hand out a token.

@@ -468,6 +468,7 @@ impl Worker {
         figures.credit_waits = links.credit_waits;
         figures.refused_peers = links.refused_peers;
         figures.budget_moved_bytes = self.budget.moved_bytes;
+        self.add_remote_figures(&mut figures);
         if let Some(usage) = self.usage.filter(|_| self.id == WorkerId(0)) {
             figures.disk_bytes = usage.database_bytes;
             figures.disk_free_bytes = usage.free_bytes;
@@ -507,6 +508,7 @@ impl Worker {
             now,
             memory_bytes: self.memory_bytes,
             verbosity: self.verbosity,
+            in_cluster: self.cluster.is_member,
         };
         let figures = &gathered.figures;
         match request {

@@ -66,7 +66,6 @@ pub(super) struct Nodes {
     touched: Vec<ConnId>,
     /// Counts what travels as a large value by itself.
     large_sequence: u64,
-    scratch: Vec<u8>,
     /// Messages of replicas that had no link, or no room on it.
     pub(super) replica_dropped: u64,
     /// Messages of replicas that were sent.
@@ -87,7 +86,6 @@ impl Nodes {
             next_ticket: 0,
             touched: Vec::new(),
             large_sequence: 0,
-            scratch: Vec::new(),
             replica_dropped: 0,
             replica_sent: 0,
         }

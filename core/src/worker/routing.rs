@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use crate::command::owned::OwnedCommand;
 use crate::command::{Failure, Operation, Outcome, Value};
 use crate::disk::Request;
+use crate::figures::Figures;
 use crate::forwarding::{self, Forwarding, ForwardingLimits, Outgoing};
 use crate::hash::KeyHash;
 use crate::id::{ConnId, WorkerId};
@@ -277,9 +278,10 @@ impl Router<'_> {
 
     /// A request that was forwarded is answered.
     pub(super) fn finish(&mut self, sequence: u64, outcome: &Outcome<'_>) {
+        let now = self.now.time;
         let finished = self
             .cluster
-            .forward(|forwarding, _| forwarding.finish(sequence));
+            .forward(|forwarding, _| forwarding.finish(now, sequence));
         if let Some(Some(token)) = finished {
             self.pass_on(token, outcome);
         }
@@ -496,6 +498,23 @@ impl Worker {
                 });
             }
         }
+    }
+
+    /// Adds what goes to and comes from other nodes to the worker's figures.
+    pub(super) fn add_remote_figures(&self, figures: &mut Figures) {
+        let Some(remote) = &self.cluster.remote else {
+            return;
+        };
+        figures.forwarded_requests = remote.forwarded;
+        figures.forwarded_unanswered = remote.forwarding.unfinished() as u64;
+        figures.resent_requests = remote.forwarding.resent;
+        figures.stale_answers = remote.forwarding.stale_answers;
+        figures.hops_ms = remote.forwarding.answered_ms;
+        figures.hop_worst_ms = remote.forwarding.answered_worst_ms;
+        figures.visiting_requests = remote.visits;
+        figures.links_open = remote.nodes.open_links() as u64;
+        figures.replica_messages = remote.nodes.replica_sent;
+        figures.replica_messages_dropped = remote.nodes.replica_dropped;
     }
 
     /// What was on the way to a run is lost.

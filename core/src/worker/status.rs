@@ -114,7 +114,7 @@ impl Worker {
             memory_bytes: figures.memory_bytes,
             memory_bytes_max: self.memory_bytes,
             layout_digest: view.map(|view| view.placement.digest().0),
-            replicas_in_sync: None,
+            replicas_in_sync: view.map(|_| figures.replicas_in_sync),
         }
     }
 
