@@ -36,7 +36,7 @@ use crate::time::{Now, Time};
 use copy::Copies;
 use persist::{Persist, Pressure};
 use preload::Preload;
-use replicas::{Gate, Replicas};
+use replicas::Replicas;
 use waits::Waits;
 
 /// How often expired items are looked for, in milliseconds.
@@ -226,35 +226,38 @@ impl Shard {
             self.figures.refused_writes += 1;
             return Execution::Done(Outcome::Failed(Failure::DiskFull));
         }
-        let mut wait_ms = self.must_wait(now, operation).then(|| self.stall_ms_max());
         if self.replicas.is_some() {
-            match self.admit(caller, hash, operation) {
-                Gate::Open => {}
-                Gate::Wait => wait_ms = Some(replicas::WAIT_MS_MAX),
-                Gate::Refused(hint) => return Execution::Refused(hint),
-                Gate::Answered(outcome) => {
-                    let command = Command {
-                        hash,
-                        key,
-                        operation,
-                    };
-                    let done = self.answer_again(caller, command, outcome, present);
-                    return done.map_or(Execution::Deferred, Execution::Done);
-                }
-            }
+            let command = Command {
+                hash,
+                key,
+                operation,
+            };
+            return self.execute_replicated(now, caller, command, present, sink);
         }
-        if let Some(wait_ms) = wait_ms {
-            let slot = self.waits.begin(hash);
-            self.waits.push(slot, caller, key, operation);
-            self.waits.stall(slot, now.time.plus_millis(wait_ms));
-            self.figures.stalled_writes += u64::from(self.flushes_to_come == 0);
+        if self.must_wait(now, operation) {
+            self.stall(now, caller, hash, key, operation, self.stall_ms_max());
             return Execution::Deferred;
         }
-        self.finish(now, caller, hash, key, operation, present, sink)
+        self.finish(now, caller, hash, key, operation, present)
+    }
+
+    /// Has a command wait, for so long at most.
+    fn stall(
+        &mut self,
+        now: Now,
+        caller: &Caller,
+        hash: KeyHash,
+        key: &[u8],
+        operation: &Operation<'_>,
+        wait_ms: u64,
+    ) {
+        let slot = self.waits.begin(hash);
+        self.waits.push(slot, caller, key, operation);
+        self.waits.stall(slot, now.time.plus_millis(wait_ms));
+        self.figures.stalled_writes += u64::from(self.flushes_to_come == 0);
     }
 
     /// Applies `operation` and either has its outcome or holds it back.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one command")]
     fn finish(
         &mut self,
         now: Now,
@@ -263,16 +266,7 @@ impl Shard {
         key: &[u8],
         operation: &Operation<'_>,
         present: Option<Place>,
-        sink: &mut impl Sink,
     ) -> Execution<'_> {
-        if self.replicas.is_some() {
-            let command = Command {
-                hash,
-                key,
-                operation,
-            };
-            return self.finish_replicated(now, caller, command, present, sink);
-        }
         let applied = self.apply(now, hash, key, operation, present);
         let outcome = match applied {
             Applied::Met(met) => Outcome::Item(met.item(&self.cache)),
@@ -509,13 +503,15 @@ impl Shard {
             };
             let mut waits = self.must_wait(now, &operation);
             let caller = pending.caller;
-            match self.admit_waiting(&caller, command, present, sink) {
-                None => {
-                    drop(operation);
-                    self.waits.recycle(pending);
-                    continue;
+            if self.replicas.is_some() {
+                match self.admit_waiting(&caller, command, present, sink) {
+                    None => {
+                        drop(operation);
+                        self.waits.recycle(pending);
+                        continue;
+                    }
+                    Some(must_wait) => waits |= must_wait,
                 }
-                Some(must_wait) => waits |= must_wait,
             }
             if waits {
                 let until = now.time.plus_millis(self.stall_ms_max());
@@ -523,7 +519,10 @@ impl Shard {
                 self.waits.stall(slot, until);
                 return;
             }
-            let execution = self.finish(now, &caller, hash, key, &operation, present, sink);
+            let execution = match self.replicas {
+                Some(_) => self.finish_replicated(now, &caller, command, present, sink),
+                None => self.finish(now, &caller, hash, key, &operation, present),
+            };
             match execution {
                 Execution::Done(outcome) => sink.answer(caller.token, outcome),
                 Execution::Deferred => {}

@@ -67,7 +67,6 @@ fn settings() -> Settings {
         flush_enabled: true,
         shutdown_enabled: false,
         verbosity: 0,
-        in_cluster: false,
         tcp_port: 11211,
         listen_host: Some("127.0.0.1".into()),
         unix_socket: None,

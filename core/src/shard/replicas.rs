@@ -43,12 +43,12 @@ use view::PartitionView;
 
 /// How long a command waits for its partition's replica, in milliseconds: for a claim that is
 /// under way, or for others to keep up.
-pub(super) const WAIT_MS_MAX: u64 = 3000;
+const WAIT_MS_MAX: u64 = 3000;
 /// Fills that one worker gives at a time.
 const FILLS_MAX: usize = 8;
 
 /// Whether a command is carried out here and now.
-pub(super) enum Gate {
+enum Gate {
     Open,
     /// Not before something has happened.
     Wait,
@@ -438,13 +438,40 @@ impl Shard {
 
 // Commands.
 impl Shard {
-    /// Whether a command is carried out here and now.
-    pub(super) fn admit(
+    /// Carries out a command where this node is primary, or takes it to be carried out later.
+    #[inline(never)]
+    pub(super) fn execute_replicated(
         &mut self,
+        now: Now,
         caller: &Caller,
-        hash: KeyHash,
-        operation: &Operation<'_>,
-    ) -> Gate {
+        command: Command<'_>,
+        present: Option<Place>,
+        sink: &mut impl Sink,
+    ) -> Execution<'_> {
+        let Command {
+            hash,
+            key,
+            operation,
+        } = command;
+        let mut wait_ms = self.must_wait(now, operation).then(|| self.stall_ms_max());
+        match self.admit(caller, hash, operation) {
+            Gate::Open => {}
+            Gate::Wait => wait_ms = Some(WAIT_MS_MAX),
+            Gate::Refused(hint) => return Execution::Refused(hint),
+            Gate::Answered(repeated) => {
+                let done = self.answer_again(caller, command, repeated, present);
+                return done.map_or(Execution::Deferred, Execution::Done);
+            }
+        }
+        if let Some(wait_ms) = wait_ms {
+            self.stall(now, caller, hash, key, operation, wait_ms);
+            return Execution::Deferred;
+        }
+        self.finish_replicated(now, caller, command, present, sink)
+    }
+
+    /// Whether a command is carried out here and now.
+    fn admit(&mut self, caller: &Caller, hash: KeyHash, operation: &Operation<'_>) -> Gate {
         if caller.token.is_none() {
             // The shard's own, on its way to what only the disk has.
             return Gate::Open;
@@ -526,9 +553,6 @@ impl Shard {
         present: Option<Place>,
         sink: &mut impl Sink,
     ) -> Option<bool> {
-        if self.replicas.is_none() {
-            return Some(false);
-        }
         match self.admit(caller, command.hash, command.operation) {
             Gate::Open => return Some(false),
             Gate::Wait => return Some(true),
@@ -550,11 +574,7 @@ impl Shard {
     }
 
     /// The operation as it may be carried out at this moment.
-    pub(super) fn restrained<'a>(
-        &self,
-        partition: u16,
-        operation: &Operation<'a>,
-    ) -> Option<Operation<'a>> {
+    fn restrained<'a>(&self, partition: u16, operation: &Operation<'a>) -> Option<Operation<'a>> {
         match operation {
             Operation::Fetch(fetch)
                 if fetch.meta && !is_write(operation) && !self.may_hand_out(partition) =>

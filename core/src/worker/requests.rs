@@ -370,7 +370,9 @@ impl Worker {
             self.forward(target, token, hash, key, operation);
             return;
         }
-        if let Some(hint) = self.elsewhere(hash.partition()) {
+        if self.cluster.remote.is_some()
+            && let Some(hint) = self.elsewhere(hash.partition())
+        {
             self.with_session(conn, |session, _, buffers| {
                 session.reserve(words, context, now, buffers);
             });
@@ -387,13 +389,6 @@ impl Worker {
         let execution = self
             .shard
             .execute(now, &caller, hash, key, operation, &mut router);
-        if let Execution::Refused(hint) = execution {
-            self.with_session(conn, |session, _, buffers| {
-                session.reserve(words, context, now, buffers);
-            });
-            self.forward_command(now, token, command(hash, key, operation), hint);
-            return;
-        }
         let links = &mut self.links;
         let rendering = Links::rendering(&links.settings, &links.parse_limits);
         let buffers = &mut links.buffers;
@@ -411,8 +406,12 @@ impl Worker {
                 let sequence = session.reserve(words, context, now, buffers);
                 session.complete(sequence, &outcome, now, &rendering, buffers);
             }
-            Execution::Deferred | Execution::Refused(_) => {
+            Execution::Deferred => {
                 session.reserve(words, context, now, buffers);
+            }
+            Execution::Refused(hint) => {
+                session.reserve(words, context, now, buffers);
+                self.forward_command(now, token, command(hash, key, operation), hint);
             }
         }
     }
