@@ -223,10 +223,10 @@ figures! {
     level forwarded_unanswered,
     /// Answers of other nodes that nobody waited for any more.
     count stale_answers,
-    /// Milliseconds that answers of other nodes took, all together.
-    count hops_ms,
-    /// The longest time that an answer of another node took, in milliseconds.
-    worst hop_worst_ms,
+    /// Microseconds that answers of other nodes took, all together.
+    count hops_us,
+    /// The longest time that an answer of another node took, in microseconds.
+    worst hop_worst_us,
     /// Links to other nodes that are open.
     level links_open,
     /// What replicas have said to those of other nodes, in messages.
@@ -237,7 +237,7 @@ figures! {
     level partitions_primary,
     /// Partitions of which this node is a replica in sync.
     level replicas_in_sync,
-    /// Times that this node has become primary of a partition.
+    /// Times that this node has followed another as primary of a partition.
     count take_overs,
     /// Times that it has done so without those who held the partition: something may be lost.
     count forced_take_overs,

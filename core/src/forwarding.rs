@@ -70,6 +70,7 @@ pub(crate) trait Sink {
 struct Pending {
     token: Token,
     command: OwnedCommand,
+    began: Time,
     deadline: Time,
     /// It has been sent under the lane's present epoch.
     sent: bool,
@@ -110,10 +111,10 @@ pub(crate) struct Forwarding {
     pub(crate) resent: u64,
     /// Answers to requests that had been finished otherwise, since the start.
     pub(crate) stale_answers: u64,
-    /// Milliseconds that answers took, all together, since the start.
-    pub(crate) answered_ms: u64,
+    /// Microseconds that answers took, all together, since the start.
+    pub(crate) answered_us: u64,
     /// The longest that one took, since the start.
-    pub(crate) answered_worst_ms: u64,
+    pub(crate) answered_worst_us: u64,
 }
 
 impl Forwarding {
@@ -132,8 +133,8 @@ impl Forwarding {
             buffers: CommandBuffers::default(),
             resent: 0,
             stale_answers: 0,
-            answered_ms: 0,
-            answered_worst_ms: 0,
+            answered_us: 0,
+            answered_worst_us: 0,
         }
     }
 
@@ -178,6 +179,7 @@ impl Forwarding {
         self.ring.push_back(Some(Pending {
             token,
             command,
+            began: now,
             deadline: now.plus_millis(self.limits.timeout_ms),
             sent: false,
             tried: false,
@@ -226,10 +228,10 @@ impl Forwarding {
             self.stale_answers += 1;
             return None;
         };
-        let left_ms = pending.deadline.millis_since(now);
-        let took_ms = self.limits.timeout_ms.saturating_sub(left_ms);
-        self.answered_ms += took_ms;
-        self.answered_worst_ms = self.answered_worst_ms.max(took_ms);
+        let began = pending.began.as_nanos();
+        let took_us = now.as_nanos().saturating_sub(began) / 1000;
+        self.answered_us += took_us;
+        self.answered_worst_us = self.answered_worst_us.max(took_us);
         let partition = pending.command.hash.partition();
         let lane = self
             .lanes

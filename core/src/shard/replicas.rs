@@ -93,13 +93,15 @@ struct Slot {
     held: VecDeque<Held>,
     /// It is a fill's source.
     gives: bool,
+    /// The primary before this node, if it is known.
+    primary: Option<NodeId>,
 }
 
 /// What has happened to the replicas of one worker.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ReplicaFigures {
-    /// Times that this node has become primary of a partition.
-    pub(crate) opened: u64,
+    /// Times that this node has followed another as primary of a partition.
+    pub(crate) taken_over: u64,
     /// Recoveries and Forces: something may have been lost.
     pub(crate) forced: u64,
     /// Requests that had come before, and were answered from memory.
@@ -409,7 +411,7 @@ impl Shard {
             return;
         };
         let own = &replicas.figures;
-        figures.take_overs = own.opened;
+        figures.take_overs = own.taken_over;
         figures.forced_take_overs = own.forced;
         figures.repeated_requests = own.repeated;
         figures.unknown_outcomes = own.unknown;

@@ -211,11 +211,13 @@ impl Nodes {
         true
     }
 
-    /// A connection is gone. The node that it led to, if it was a link.
-    pub(super) fn closed(&mut self, now: Time, conn: ConnId) -> Option<NodeId> {
+    /// A connection is gone. The node that it led to, if it was a link, and whether it was open:
+    /// no node ends one while it runs.
+    pub(super) fn closed(&mut self, now: Time, conn: ConnId) -> Option<(NodeId, bool)> {
         let link = self.by_conn(conn)?;
+        let was_open = matches!(link.state, State::Open(_));
         link.rest(now);
-        Some(link.node)
+        Some((link.node, was_open))
     }
 
     fn open(&self, guid: &Guid) -> Option<(NodeId, ConnId)> {

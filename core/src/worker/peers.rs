@@ -647,9 +647,11 @@ impl Worker {
         if charged_bytes > 0 {
             self.shard.cache.discharge(charged_bytes);
         }
+        let mut reset = reset;
         if let Some(remote) = &mut self.cluster.remote {
             remote.arriving.forget(conn);
-            if let Some(node) = remote.nodes.closed(now.time, conn) {
+            if let Some((node, was_open)) = remote.nodes.closed(now.time, conn) {
+                reset |= was_open;
                 self.lose_node(now.time, node);
             }
         }

@@ -509,8 +509,8 @@ impl Worker {
         figures.forwarded_unanswered = remote.forwarding.unfinished() as u64;
         figures.resent_requests = remote.forwarding.resent;
         figures.stale_answers = remote.forwarding.stale_answers;
-        figures.hops_ms = remote.forwarding.answered_ms;
-        figures.hop_worst_ms = remote.forwarding.answered_worst_ms;
+        figures.hops_us = remote.forwarding.answered_us;
+        figures.hop_worst_us = remote.forwarding.answered_worst_us;
         figures.visiting_requests = remote.visits;
         figures.links_open = remote.nodes.open_links() as u64;
         figures.replica_messages = remote.nodes.replica_sent;

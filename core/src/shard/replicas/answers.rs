@@ -123,12 +123,18 @@ impl Shard {
         };
         match event {
             Event::Opened { record, version } => {
-                replicas.figures.opened += 1;
+                let me = replicas.me;
+                let before = replicas.slot_mut(partition).primary.replace(me);
+                let is_other = before.is_some_and(|node| node != me);
+                replicas.figures.taken_over += u64::from(is_other);
                 self.clock.advance_past(version);
                 sink.route(partition, record.term);
             }
             Event::Merged { version } => self.clock.advance_past(version),
-            Event::Primary { term } => sink.route(partition, term),
+            Event::Primary { term } => {
+                replicas.slot_mut(partition).primary = Some(term.node);
+                sink.route(partition, term);
+            }
             Event::Forced { .. } => {
                 replicas.figures.forced += 1;
                 if replicas.forced_told.is_due(now.time) {
