@@ -146,6 +146,8 @@ pub(crate) struct Shard {
     /// The replicas of this worker's partitions, on a node that has others.
     replicas: Option<Box<Replicas>>,
     copies: Copies,
+    /// The partitions that are replicated, if not all are.
+    replicated_only: Option<Arc<[u16]>>,
 }
 
 impl Shard {
@@ -187,6 +189,7 @@ impl Shard {
             changed: false,
             replicas: None,
             copies: Copies::default(),
+            replicated_only: None,
             settings,
             worker,
         }

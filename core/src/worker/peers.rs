@@ -20,7 +20,7 @@ use crate::protocol::link;
 use crate::protocol::peer::{
     self, Frame, NodeState, NodeStatus, PeerError, Reason, common_version, decode,
 };
-use crate::replication;
+use crate::replication::{self, SplitBrain};
 use crate::secure::{Credentials, Entropy, Refusal, Seed};
 use crate::settings::Settings;
 use crate::time::{Now, Time};
@@ -114,6 +114,10 @@ impl Worker {
         let credentials = settings.credentials.clone();
         let remote = Remote::new(settings.id, self.id);
         let replication = Arc::new(replication::Settings {
+            split_brain: match settings.wait_for_others {
+                true => SplitBrain::Majority,
+                false => SplitBrain::Available,
+            },
             disk: false,
             ..replication::Settings::default()
         });
@@ -193,6 +197,29 @@ impl Worker {
     /// The process is to stop: other nodes hear of it at once.
     pub(super) fn leave_cluster(&mut self, now: Now, actions: &mut Actions) {
         self.with_node(now, actions, |node, out| node.leave(now, out));
+    }
+
+    /// This worker with replicas of these partitions only, each of which it has a part in: nobody
+    /// executes the commands of any other. For the simulator, whose keys lie in few of them, and
+    /// which has no time for 4096.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn replicating_only(mut self, partitions: &[u16]) -> Self {
+        self.shard.replicate_only(partitions);
+        self
+    }
+
+    /// This worker's replica of `partition`, if it has one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn replica_of(&self, partition: u16) -> Option<&replication::Replica> {
+        self.shard.replica_of(partition)
+    }
+
+    /// What tells what this worker holds of `partition` from anything else.
+    #[doc(hidden)]
+    pub fn digest_of(&mut self, now: Now, partition: u16) -> replication::Digest {
+        self.shard.digest_of(now, partition)
     }
 
     /// The cluster as this node sees it, on worker 0 once there is one.

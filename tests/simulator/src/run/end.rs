@@ -86,6 +86,7 @@ impl Run {
                     answered: None,
                     answer: Answer::Unknown,
                     abandoned: None,
+                    loose: false,
                 })
             };
             let commands = request.commands.iter().map(note).collect();
