@@ -143,6 +143,8 @@ pub(crate) struct Shard {
     scratch: Vec<u8>,
     /// The command under way has changed an item.
     changed: bool,
+    /// The node is to have others: until it knows of which cluster it is, nothing is carried out.
+    is_member: bool,
     /// The replicas of this worker's partitions, on a node that has others.
     replicas: Option<Box<Replicas>>,
     copies: Copies,
@@ -187,6 +189,7 @@ impl Shard {
             sweep_at: Time::ZERO,
             scratch: Vec::new(),
             changed: false,
+            is_member: false,
             replicas: None,
             copies: Copies::default(),
             replicated_only: None,
@@ -226,7 +229,7 @@ impl Shard {
             return Execution::Done(Outcome::Failed(Failure::DiskFull));
         }
         let mut wait_ms = self.must_wait(now, operation).then(|| self.stall_ms_max());
-        if self.replicas.is_some() {
+        if self.is_member {
             match self.admit(caller, hash, operation) {
                 Gate::Open => {}
                 Gate::Wait => wait_ms = Some(replicas::WAIT_MS_MAX),
@@ -476,9 +479,9 @@ impl Shard {
                 continue;
             };
             self.figures.refused_writes += 1;
-            let failure = match self.replicas {
-                Some(_) => Failure::Unreachable,
-                None => Failure::Backlog,
+            let failure = match self.is_member {
+                true => Failure::Unreachable,
+                false => Failure::Backlog,
             };
             sink.answer(pending.caller.token, Outcome::Failed(failure));
             self.waits.recycle(pending);
@@ -506,7 +509,7 @@ impl Shard {
                 key,
                 operation: &operation,
             };
-            let mut waits = self.must_wait(now, &operation);
+            let mut wait_ms = self.must_wait(now, &operation).then(|| self.stall_ms_max());
             let caller = pending.caller;
             match self.admit_waiting(&caller, command, present, sink) {
                 None => {
@@ -514,10 +517,11 @@ impl Shard {
                     self.waits.recycle(pending);
                     continue;
                 }
-                Some(must_wait) => waits |= must_wait,
+                Some(true) => wait_ms = Some(replicas::WAIT_MS_MAX),
+                Some(false) => {}
             }
-            if waits {
-                let until = now.time.plus_millis(self.stall_ms_max());
+            if let Some(wait_ms) = wait_ms {
+                let until = now.time.plus_millis(wait_ms);
                 self.waits.unpop(slot, pending);
                 self.waits.stall(slot, until);
                 return;
@@ -537,7 +541,11 @@ impl Shard {
     /// The longest stalled queue that its partition's replica does not hold up.
     fn next_stalled(&mut self) -> Option<u32> {
         let replicas = self.replicas.as_deref();
-        let ready = |command: &OwnedCommand| replicas.is_none_or(|it| it.is_ready(command));
+        let is_alone = !self.is_member;
+        let ready = |command: &OwnedCommand| match replicas {
+            Some(replicas) => replicas.is_ready(command),
+            None => is_alone,
+        };
         self.waits.next_stalled(ready)
     }
 

@@ -190,6 +190,11 @@ enum Verdict {
 
 // Who is there.
 impl Shard {
+    /// The node is to have others.
+    pub(crate) const fn join_others(&mut self) {
+        self.is_member = true;
+    }
+
     /// The cluster is as `view` says: begins with replicas, or tells those that there are.
     /// `seed` spreads their retries.
     pub(crate) fn set_view(
@@ -435,7 +440,7 @@ impl Shard {
             return self.turn_away(caller, partition, hint);
         }
         let Some(replicas) = &mut self.replicas else {
-            return Gate::Open;
+            return Gate::Wait;
         };
         if let Some(visit) = caller.visit
             && replicas
@@ -507,7 +512,7 @@ impl Shard {
         present: Option<Place>,
         sink: &mut impl Sink,
     ) -> Option<bool> {
-        if self.replicas.is_none() {
+        if !self.is_member {
             return Some(false);
         }
         match self.admit(caller, command.hash, command.operation) {

@@ -126,6 +126,7 @@ impl Worker {
             WorkerId(0) => Some(Node::new(now, settings, &node_seed)?),
             _ => None,
         };
+        self.shard.join_others();
         self.cluster = Cluster {
             peering: Peering::new(credentials, entropy, limits(&self.settings)),
             node,
