@@ -349,6 +349,7 @@ impl Run {
                 answer: Answer::Unknown,
                 abandoned: None,
                 loose: false,
+                late: false,
             })
         };
         let commands = request.commands.iter().map(note).collect();

@@ -299,14 +299,22 @@ fn any_node_reaches_any_key() {
         for at in 0..20 {
             let line = format!("set key{at} 0 0 2\r\n{at:02}\r\n");
             let host = HostId(at % 3);
-            assert_eq!(ask(&mut world, host, &line, 5000), "STORED\r\n", "{at} seed {seed}");
+            assert_eq!(
+                ask(&mut world, host, &line, 5000),
+                "STORED\r\n",
+                "{at} seed {seed}"
+            );
         }
         pass(&mut world, 5000);
         for at in 0..20 {
             for host in 0..3 {
                 let line = format!("get key{at}\r\n");
                 let answer = ask(&mut world, HostId(host), &line, 5000);
-                assert_eq!(answer, format!("VALUE key{at} 0 2\r\n{at:02}\r\nEND\r\n"), "{host} seed {seed}");
+                assert_eq!(
+                    answer,
+                    format!("VALUE key{at} 0 2\r\n{at:02}\r\nEND\r\n"),
+                    "{host} seed {seed}"
+                );
             }
         }
         for host in world.hosts() {

@@ -62,6 +62,7 @@ impl Records {
             answer: Answer::Unknown,
             abandoned: None,
             loose: true,
+            late: false,
         });
         self.commands.len() - 1
     }
@@ -93,6 +94,15 @@ impl Records {
         command.answer = answer;
         command.answered = Some(at);
         command.loose = false;
+        let is_reading = matches!(
+            command.operation,
+            Operation::Fetch {
+                touch: None,
+                vivify: None,
+                ..
+            }
+        );
+        command.late = is_reading && std::env::var("LATE").is_ok();
         Ok(shown.map(|cas| (key, cas)))
     }
 
@@ -124,7 +134,8 @@ impl Records {
     /// From `time` on nothing is checked of a partition's keys.
     pub(super) fn cut(&mut self, partition: u16, time: Time) {
         self.cuts.entry(partition).or_insert(time);
-        self.seen.retain(|(key, _), _| partition_of(*key) != partition);
+        self.seen
+            .retain(|(key, _), _| partition_of(*key) != partition);
         self.won.retain(|(key, _)| partition_of(*key) != partition);
     }
 
@@ -170,7 +181,9 @@ impl Records {
             }
             history
                 .close(End::GoesOn, rules, &|_| u64::MAX)
-                .map_err(|text| format!("of key {key}, partition {}: {text}", partition_of(*key)))?;
+                .map_err(|text| {
+                    format!("of key {key}, partition {}: {text}", partition_of(*key))
+                })?;
             verdict.checked += checked;
             verdict.given_up += history.given_up();
             verdict.histories += u64::from(history.given_up() == 0 && checked > 0);

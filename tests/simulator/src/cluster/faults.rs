@@ -12,6 +12,8 @@ use crate::world::{Crash, HostId};
 #[derive(Default)]
 pub(super) struct Faults {
     on: bool,
+    /// There has been time for some.
+    pub(super) have_begun: bool,
     /// Hosts that were told to stop.
     stopping: Vec<HostId>,
     /// The last moment at which a host will sleep.
@@ -23,6 +25,7 @@ pub(super) struct Faults {
 impl Run {
     pub(super) fn begin_faults(&mut self) {
         self.faults.on = true;
+        self.faults.have_begun = true;
         self.plan_fault();
     }
 
@@ -134,6 +137,9 @@ impl Run {
 
     /// Whether the process on `host` may end.
     fn may_end(&mut self, host: HostId) -> bool {
+        if self.plan.whole && self.not_settled().is_some() {
+            return false;
+        }
         if !self.world.is_host_up(host) || self.faults.stopping.contains(&host) {
             return false;
         }
@@ -143,13 +149,13 @@ impl Run {
         let others = (0..self.hosts as u16).map(HostId);
         let mut others = others.filter(|other| *other != host);
         // Without any, a cluster without disks would be gone.
-        let lives = others.any(|other| self.serves(other) && !self.faults.stopping.contains(&other));
-        let hot = self.hot.clone();
+        let lives =
+            others.any(|other| self.serves(other) && !self.faults.stopping.contains(&other));
         let survives = |partition: &u16| {
             let opened = self.watch.opened(*partition);
             opened.is_some() && self.survivors(*partition, host) > 0
         };
-        let keeps = self.plan.may_lose || hot.iter().all(survives);
+        let keeps = self.plan.may_lose || self.watched.iter().all(survives);
         lives && keeps && self.may_impair(host)
     }
 

@@ -134,9 +134,15 @@ impl Plan {
             }
         }
         let load = load(random, keys.len() as u16);
+        let mut peers = PeerPlan::draw(random);
+        if !majority {
+            // Who finds nobody within two seconds forms a cluster of its own.
+            peers.resolve_failed_percent = 0;
+            peers.resolve_us_max = peers.resolve_us_max.min(10_000);
+        }
         Self {
             joining,
-            replication_factor: random.weighted(&[(1, 1), (6, 2), (4, 3)]),
+            replication_factor: random.weighted(&[(u64::from(!whole), 1), (6, 2), (4, 3)]),
             majority,
             may_lose: random.chance(15),
             secret: random.chance(30),
@@ -146,7 +152,7 @@ impl Plan {
             idle_partitions,
             keys,
             network: network(random),
-            peers: PeerPlan::draw(random),
+            peers,
             load,
             faults,
             fault_interval_ms: random.pick(&[150, 500, 1500, 4000]),

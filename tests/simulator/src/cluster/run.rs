@@ -104,6 +104,8 @@ pub(super) struct Run {
     partitions: Option<Vec<u16>>,
     /// Those that keys lie in.
     pub(super) hot: Vec<u16>,
+    /// Those whose replicas are looked at.
+    pub(super) watched: Vec<u16>,
     planned: BTreeMap<u32, Planned>,
     next_timer: u32,
     /// Clients ask.
@@ -125,7 +127,9 @@ pub fn run(mut random: Random, told: bool) -> Report {
         Err(text) => (Default::default(), Some(text)),
     };
     let struck = ["crashes", "suspensions"];
-    let struck = struck.iter().any(|kind| run.world.faults.contains_key(kind));
+    let struck = struck
+        .iter()
+        .any(|kind| run.world.faults.contains_key(kind));
     Report {
         hash: run.world.trace.hash(),
         events: run.world.trace.events(),
@@ -167,6 +171,11 @@ impl Run {
         partitions.extend(&hot);
         partitions.sort_unstable();
         partitions.dedup();
+        let watched = if plan.whole {
+            hot.clone()
+        } else {
+            partitions.clone()
+        };
         let actor = |_| {
             let slow = plan.load.slow_readers && random.chance(50);
             Actor {
@@ -181,7 +190,8 @@ impl Run {
             load: Load::of_keys(plan.load.clone(), plan.keys.clone(), random.fork()),
             actors,
             records: Records::default(),
-            watch: Watch::new(&hot),
+            watch: Watch::new(&watched),
+            watched,
             faults: Faults::default(),
             hosts: plan.workers.len(),
             generations: vec![0; plan.hosts()],
@@ -265,10 +275,16 @@ impl Run {
         let generation = unix_ms.max(self.generations[number] + 1);
         let is_first = self.generations.iter().all(|known| *known == 0);
         self.generations[number] = generation;
-        let others = (0..self.hosts as u16).map(HostId).filter(|other| *other != host);
-        let seeds = match is_first {
-            true => Vec::new(),
-            false => others.map(seed_name).collect(),
+        let others = (0..self.hosts as u16)
+            .map(HostId)
+            .filter(|other| *other != host);
+        // Those that begin together know the one that is to found the cluster: two others that
+        // met before would found another.
+        let begins = !self.faults.have_begun;
+        let seeds = match (is_first, begins) {
+            (true, _) => Vec::new(),
+            (false, true) => vec![seed_name(HostId(0))],
+            (false, false) => others.map(seed_name).collect(),
         };
         let start = Start {
             plan: &self.plan,
@@ -280,7 +296,8 @@ impl Run {
             seeds,
             partitions: self.partitions.as_deref(),
         };
-        self.world.start_host(host, |launch| program(launch, &start));
+        self.world
+            .start_host(host, |launch| program(launch, &start));
         self.watch.started(host, generation);
     }
 
@@ -441,7 +458,9 @@ impl Run {
         actor.records.push(records);
         actor.asked_at = at.time;
         let commands = Vec::new();
-        actor.client.ask(&mut self.world, Asked { request, commands });
+        actor
+            .client
+            .ask(&mut self.world, Asked { request, commands });
     }
 
     fn progress(&mut self, number: usize) -> Result<(), String> {

@@ -9,6 +9,7 @@ use zufar_core::node::ClusterView;
 use zufar_core::replication::Digest;
 use zufar_core::worker::Worker;
 
+use super::keys::partition_of;
 use super::node::guid;
 use super::run::{Run, SETTLE_MS_MAX};
 use crate::operation::{Answer, KeyNumber, Mode, Operation, Value};
@@ -94,12 +95,19 @@ impl Run {
             }
         }
         let partitions = self.partitions();
-        let wrong = |partition: &u16| self.partition_not_settled(*partition, &hosts);
-        partitions.iter().find_map(wrong)
+        // Without disks nobody may know any more that there was a record.
+        let lost = self.watch.lost.clone();
+        let mut partitions = partitions.iter().filter(|it| !lost.contains(it));
+        partitions.find_map(|partition| self.partition_not_settled(*partition, &hosts))
     }
 
     fn partition_not_settled(&mut self, partition: u16, hosts: &[HostId]) -> Option<String> {
-        let words = |what: String| Some(format!("partition {partition}: {what}"));
+        let what = self.wrong_in(partition, hosts)?;
+        let all = self.describe(partition);
+        Some(format!("partition {partition}: {what}{all}"))
+    }
+
+    fn wrong_in(&mut self, partition: u16, hosts: &[HostId]) -> Option<String> {
         let placement = &self.view(HostId(0), 0)?.placement;
         let owners = placement.owners(partition).iter();
         let owners: Vec<Guid> = owners.map(|owner| placement.guid(*owner)).collect();
@@ -109,41 +117,66 @@ impl Run {
         };
         let open: Vec<HostId> = hosts.iter().filter(is_open).copied().collect();
         let [primary] = open.as_slice() else {
-            return words(format!("{open:?} are primary, owners are {owners:?}"));
+            return Some(format!("{open:?} are primary, owners are {owners:?}"));
         };
         if guid(*primary) != owners[0] {
-            return words(format!("{primary:?} is primary, owners are {owners:?}"));
+            return Some(format!("{primary:?} is primary, owners are {owners:?}"));
         }
         let record = self.replica(*primary, partition)?.record()?.clone();
         let mut wanted = owners;
         wanted.sort_unstable();
         let in_sync: Vec<Guid> = record.in_sync.iter().map(|node| node.guid).collect();
         if in_sync != wanted {
-            return words(format!("{in_sync:?} are in sync, not {wanted:?}"));
+            return Some(format!("{in_sync:?} are in sync, not {wanted:?}"));
         }
         let mut digests: Vec<(HostId, Digest)> = Vec::new();
         for node in &record.in_sync {
             let Some(host) = self.watch.host_of(*node) else {
-                return words(format!("{node:?} is in sync and gone"));
+                return Some(format!("{node:?} is in sync and gone"));
             };
             let now = self.world.now_of(host);
             let worker = partition % self.world.workers_of(host).max(1);
             let worker: &mut Worker = self.world.machine_of_mut(host, worker)?;
             let is_complete = worker.replica_of(partition)?.is_complete();
             if !is_complete {
-                return words(format!("{host:?} is in sync and not complete"));
+                return Some(format!("{host:?} is in sync and not complete"));
             }
             digests.push((host, worker.digest_of(now, partition)));
         }
         let differ = digests.iter().any(|(_, digest)| *digest != digests[0].1);
         // With requests under way they may differ for a moment.
-        differ.then(|| format!("partition {partition}: {digests:?} differ"))
+        differ.then(|| format!("{digests:?} differ"))
+    }
+
+    /// All replicas of a partition, in words.
+    fn describe(&self, partition: u16) -> String {
+        let mut text = String::new();
+        for host in (0..self.hosts as u16).map(HostId) {
+            if let Some(replica) = self.replica(host, partition) {
+                text += &format!(
+                    "\n  {:?}: open {}, blank {}, complete {}, promised {:?}, due {:?} of {:?}, {:?}, {:?}",
+                    replica.me(),
+                    replica.is_open(),
+                    replica.is_blank(),
+                    replica.is_complete(),
+                    replica.promised(),
+                    replica.next_deadline(),
+                    self.world.now_of(host).time,
+                    replica.record(),
+                    replica.figures(),
+                );
+            }
+        }
+        text
     }
 
     /// Every key is read and written through every node.
     pub(super) fn ask_everybody(&mut self) -> Result<(), String> {
         let hosts: Vec<HostId> = (0..self.hosts as u16).map(HostId).collect();
         for key in self.plan.keys.clone() {
+            if self.watch.lost.contains(&partition_of(key)) {
+                continue;
+            }
             let mut told: Option<(HostId, String)> = None;
             for host in &hosts {
                 let answer = self.ask_one(*host, &Request::values(&[key], true, None))?;
@@ -215,7 +248,9 @@ impl Run {
                 other => self.react(other)?,
             }
         }
-        Err(format!("{host:?} does not answer, with all in place: {operation:?}"))
+        Err(format!(
+            "{host:?} does not answer, with all in place: {operation:?}"
+        ))
     }
 }
 

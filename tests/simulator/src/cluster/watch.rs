@@ -3,7 +3,7 @@
 //! Decides which replicas a partition has had at last, whether all are lost, and what must not be
 //! seen at any time. Refuses to know why things happen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zufar_core::member::NodeId;
 use zufar_core::membership::Formation;
@@ -21,6 +21,8 @@ pub(super) struct Watch {
     seen: BTreeMap<u16, Seen>,
     /// The run on each host.
     runs: BTreeMap<HostId, NodeId>,
+    /// Partitions that have lost all replicas.
+    pub(super) lost: BTreeSet<u16>,
     /// The cluster that was formed first.
     formation: Option<Formation>,
     looked_at: Time,
@@ -35,9 +37,11 @@ struct Seen {
 }
 
 impl Watch {
-    pub(super) fn new(hot: &[u16]) -> Self {
+    pub(super) fn new(partitions: &[u16]) -> Self {
+        let seen = |partition: &u16| (*partition, Seen::default());
         Self {
-            seen: hot.iter().map(|hot| (*hot, Seen::default())).collect(),
+            seen: partitions.iter().map(seen).collect(),
+            lost: BTreeSet::new(),
             runs: BTreeMap::new(),
             formation: None,
             looked_at: Time::ZERO,
@@ -75,7 +79,7 @@ impl Run {
     pub(super) fn look(&mut self) -> Result<(), String> {
         let before = std::mem::replace(&mut self.watch.looked_at, self.world.time());
         self.look_at_formations(before);
-        for partition in self.hot.clone() {
+        for partition in self.watched.clone() {
             let forced = self.look_at(partition)?;
             if forced && !self.plan.majority {
                 self.cut(partition, before);
@@ -127,7 +131,7 @@ impl Run {
             let first = *self.watch.formation.get_or_insert(formation);
             if first != formation {
                 self.world.count("clusters formed apart");
-                for partition in self.hot.clone() {
+                for partition in self.watched.clone() {
                     self.cut(partition, before);
                 }
             }
@@ -153,15 +157,19 @@ impl Run {
         let Some(record) = self.watch.opened(partition) else {
             return 0;
         };
-        let hosts = record.in_sync.iter().filter_map(|node| self.watch.host_of(*node));
+        let hosts = record
+            .in_sync
+            .iter()
+            .filter_map(|node| self.watch.host_of(*node));
         let lives = |host: &HostId| *host != gone && self.world.is_host_up(*host);
         hosts.filter(lives).count()
     }
 
     /// A process is about to end, or has ended: what it alone had is lost.
     pub(super) fn count_losses(&mut self, gone: HostId) {
-        for partition in self.hot.clone() {
+        for partition in self.watched.clone() {
             if self.survivors(partition, gone) == 0 {
+                self.watch.lost.insert(partition);
                 self.world.count("partitions that have lost all replicas");
                 let now = self.world.time();
                 self.cut(partition, now);
