@@ -144,11 +144,15 @@ pub(crate) struct Shard {
     scratch: Vec<u8>,
     /// The command under way has changed an item.
     changed: bool,
+    /// The node is to have others: until it knows of which cluster it is, nothing is carried out.
+    is_member: bool,
     /// The replicas of this worker's partitions, on a node that has others.
     replicas: Option<Box<Replicas>>,
     copies: Copies,
     /// What the last run has kept as voter, by partition.
     kept_records: BTreeMap<u16, (Option<Term>, Record)>,
+    /// The partitions that are replicated, if not all are.
+    replicated_only: Option<Arc<[u16]>>,
 }
 
 impl Shard {
@@ -188,9 +192,11 @@ impl Shard {
             sweep_at: Time::ZERO,
             scratch: Vec::new(),
             changed: false,
+            is_member: false,
             replicas: None,
             copies: Copies::default(),
             kept_records: replicas::own_records(recovery, worker, settings.workers),
+            replicated_only: None,
             settings,
             worker,
         }
@@ -226,7 +232,7 @@ impl Shard {
             self.figures.refused_writes += 1;
             return Execution::Done(Outcome::Failed(Failure::DiskFull));
         }
-        if self.replicas.is_some() {
+        if self.is_member {
             let command = Command {
                 hash,
                 key,
@@ -471,9 +477,9 @@ impl Shard {
                 continue;
             };
             self.figures.refused_writes += 1;
-            let failure = match self.replicas {
-                Some(_) => Failure::Unreachable,
-                None => Failure::Backlog,
+            let failure = match self.is_member {
+                true => Failure::Unreachable,
+                false => Failure::Backlog,
             };
             sink.answer(pending.caller.token, Outcome::Failed(failure));
             self.waits.recycle(pending);
@@ -501,20 +507,21 @@ impl Shard {
                 key,
                 operation: &operation,
             };
-            let mut waits = self.must_wait(now, &operation);
+            let mut wait_ms = self.must_wait(now, &operation).then(|| self.stall_ms_max());
             let caller = pending.caller;
-            if self.replicas.is_some() {
+            if self.is_member {
                 match self.admit_waiting(&caller, command, present, sink) {
                     None => {
                         drop(operation);
                         self.waits.recycle(pending);
                         continue;
                     }
-                    Some(must_wait) => waits |= must_wait,
+                    Some(true) => wait_ms = Some(replicas::WAIT_MS_MAX),
+                    Some(false) => {}
                 }
             }
-            if waits {
-                let until = now.time.plus_millis(self.stall_ms_max());
+            if let Some(wait_ms) = wait_ms {
+                let until = now.time.plus_millis(wait_ms);
                 self.waits.unpop(slot, pending);
                 self.waits.stall(slot, until);
                 return;
@@ -537,7 +544,11 @@ impl Shard {
     /// The longest stalled queue that its partition's replica does not hold up.
     fn next_stalled(&mut self) -> Option<u32> {
         let replicas = self.replicas.as_deref();
-        let ready = |command: &OwnedCommand| replicas.is_none_or(|it| it.is_ready(command));
+        let is_alone = !self.is_member;
+        let ready = |command: &OwnedCommand| match replicas {
+            Some(replicas) => replicas.is_ready(command),
+            None => is_alone,
+        };
         self.waits.next_stalled(ready)
     }
 

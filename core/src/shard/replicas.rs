@@ -33,8 +33,8 @@ use crate::message::{Caller, owned};
 use crate::node::ClusterView;
 use crate::notice::{Notice, Seldom, Severity};
 use crate::replication::{
-    Admission, Context, Input, Message, Output, Reading, Record, Refused, Replica, Request,
-    Settings, Start, Term,
+    Admission, Context, Digest, Input, Message, Output, Reading, Record, Refused, Replica, Request,
+    Settings, Start, Store as _, Term,
 };
 use crate::time::{Now, Time};
 
@@ -43,7 +43,7 @@ use view::PartitionView;
 
 /// How long a command waits for its partition's replica, in milliseconds: for a claim that is
 /// under way, or for others to keep up.
-const WAIT_MS_MAX: u64 = 3000;
+pub(super) const WAIT_MS_MAX: u64 = 3000;
 /// Fills that one worker gives at a time.
 const FILLS_MAX: usize = 8;
 
@@ -194,6 +194,11 @@ enum Verdict {
 
 // Who is there.
 impl Shard {
+    /// The node is to have others.
+    pub(crate) const fn join_others(&mut self) {
+        self.is_member = true;
+    }
+
     /// The cluster is as `view` says: begins with replicas, or tells those that there are.
     /// `seed` spreads their retries.
     pub(crate) fn set_view(
@@ -232,7 +237,27 @@ impl Shard {
     fn replicated_partitions(&self) -> impl Iterator<Item = u16> + use<> {
         let workers = self.settings.workers;
         let WorkerId(worker) = self.worker;
-        (worker..PARTITIONS as u16).step_by(usize::from(workers))
+        let only = self.replicated_only.clone();
+        (worker..PARTITIONS as u16)
+            .step_by(usize::from(workers))
+            .filter(move |partition| only.as_ref().is_none_or(|only| only.contains(partition)))
+    }
+
+    /// From now on only these partitions are replicated.
+    pub(crate) fn replicate_only(&mut self, partitions: &[u16]) {
+        self.replicated_only = Some(partitions.into());
+    }
+
+    /// The replica of `partition`, if there is one here.
+    pub(crate) fn replica_of(&self, partition: u16) -> Option<&Replica> {
+        let replicas = self.replicas.as_ref()?;
+        let is_here = partition % replicas.workers == replicas.worker;
+        is_here.then(|| replicas.replica(partition)).flatten()
+    }
+
+    /// What tells what is held of `partition` from anything else.
+    pub(crate) fn digest_of(&mut self, now: Now, partition: u16) -> Digest {
+        Copy::new(self, partition, now).digest()
     }
 
     fn begin_replicas(
@@ -483,7 +508,7 @@ impl Shard {
             return self.turn_away(caller, partition, hint);
         }
         let Some(replicas) = &mut self.replicas else {
-            return Gate::Open;
+            return Gate::Wait;
         };
         if let Some(visit) = caller.visit
             && replicas

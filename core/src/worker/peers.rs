@@ -125,6 +125,7 @@ impl Worker {
             WorkerId(0) => Some(Node::new(now, settings, &node_seed)?),
             _ => None,
         };
+        self.shard.join_others();
         self.cluster = Cluster {
             peering: Peering::new(credentials, entropy, limits(&self.settings)),
             node,
@@ -206,6 +207,29 @@ impl Worker {
     /// The process is to stop: other nodes hear of it at once.
     pub(super) fn leave_cluster(&mut self, now: Now, actions: &mut Actions) {
         self.with_node(now, actions, |node, out| node.leave(now, out));
+    }
+
+    /// This worker with replicas of these partitions only, each of which it has a part in: nobody
+    /// executes the commands of any other. For the simulator, whose keys lie in few of them, and
+    /// which has no time for 4096.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn replicating_only(mut self, partitions: &[u16]) -> Self {
+        self.shard.replicate_only(partitions);
+        self
+    }
+
+    /// This worker's replica of `partition`, if it has one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn replica_of(&self, partition: u16) -> Option<&replication::Replica> {
+        self.shard.replica_of(partition)
+    }
+
+    /// What tells what this worker holds of `partition` from anything else.
+    #[doc(hidden)]
+    pub fn digest_of(&mut self, now: Now, partition: u16) -> replication::Digest {
+        self.shard.digest_of(now, partition)
     }
 
     /// The cluster as this node sees it, on worker 0 once there is one.

@@ -5,10 +5,12 @@
 
 use std::collections::VecDeque;
 
+use zufar_core::machine::Listener;
+
 use crate::history::CommandId;
 use crate::request::{Looked, Reading, Request};
 use crate::trace::Excerpt;
-use crate::world::{LinkId, World};
+use crate::world::{HostId, LinkId, World};
 
 /// A request that is not answered yet.
 #[derive(Debug)]
@@ -97,7 +99,12 @@ impl Client {
 
     /// Begins to connect.
     pub fn connect(&mut self, world: &mut World) -> LinkId {
-        let link = world.connect();
+        self.connect_to(world, HostId(0))
+    }
+
+    /// Begins to connect to the node on `host`.
+    pub fn connect_to(&mut self, world: &mut World, host: HostId) -> LinkId {
+        let link = world.connect_to(host, Listener::Client);
         self.link = Some(link);
         self.finished = false;
         link

@@ -49,6 +49,10 @@ pub struct Command {
     pub answer: Answer,
     /// It will never be answered, and has taken effect by then if ever.
     pub abandoned: Option<Time>,
+    /// It may take effect after later ones of its connection.
+    pub loose: bool,
+    /// Later ones of its connection may take effect before it.
+    pub late: bool,
 }
 
 impl Command {

@@ -1,7 +1,7 @@
 //! The third driver: the core's workers on virtual time, with a network and a disk that fail.
 //!
-//! Three ways in. [`run`](run::run) draws a whole run of one node from a seed, faults and all, and
-//! checks it. [`Rig`] lets a test say itself what happens, one event after the other. And
+//! Four ways in. [`run`](run::run) draws a whole run of one node from a seed, faults and all, and
+//! checks it; [`cluster::run`] does so for several nodes. [`Rig`] lets a test say itself what happens, one event after the other. And
 //! [`World`](world::World) has several hosts, which run whatever machines they are given.
 //!
 //! Decides when events happen and what the disk keeps. Refuses to know how the core decides.
@@ -10,6 +10,7 @@
 pub mod cases;
 pub mod client;
 mod clock;
+pub mod cluster;
 pub mod disk;
 pub mod gossip;
 pub mod history;

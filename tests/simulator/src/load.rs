@@ -17,10 +17,13 @@ pub struct Load {
     /// The last cas unique that anybody has seen of a key.
     seen: BTreeMap<KeyNumber, u64>,
     drawn: u32,
+    /// The keys, if they are not those from 0 on.
+    numbers: Vec<KeyNumber>,
+    kinds: [(u64, Kind); 16],
 }
 
 /// What a classic request may be.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Kind {
     Get,
     Gets,
@@ -40,24 +43,7 @@ impl Load {
     /// Requests as `plan` wants them.
     #[must_use]
     pub fn new(plan: LoadPlan, random: Random) -> Self {
-        Self {
-            plan,
-            random,
-            seen: BTreeMap::new(),
-            drawn: 0,
-        }
-    }
-
-    /// Takes note of a cas unique that a client has seen.
-    pub fn see(&mut self, key: KeyNumber, cas: u64) {
-        self.seen.insert(key, cas);
-    }
-
-    /// The next request. `unix_s` is about the node's time.
-    pub fn draw(&mut self, unix_s: u64) -> Request {
-        // A quiet request counts its commands up from its own number.
-        self.drawn += 16;
-        let kind = self.random.weighted(&[
+        let kinds = [
             (20, Kind::Get),
             (6, Kind::Gets),
             (6, Kind::Many),
@@ -71,10 +57,47 @@ impl Load {
             (6, Kind::Compare),
             (12, Kind::Delete),
             (8, Kind::Count),
-            (self.plan.flushes, Kind::Flush),
-            (self.plan.meta, Kind::Meta),
-            (self.plan.meta / 8, Kind::Quiet),
-        ]);
+            (plan.flushes, Kind::Flush),
+            (plan.meta, Kind::Meta),
+            (plan.meta / 8, Kind::Quiet),
+        ];
+        Self {
+            plan,
+            random,
+            seen: BTreeMap::new(),
+            drawn: 0,
+            numbers: Vec::new(),
+            kinds,
+        }
+    }
+
+    /// Requests of these keys, of which more than elsewhere show when one is carried out twice, or
+    /// not at all.
+    #[must_use]
+    pub fn of_keys(plan: LoadPlan, numbers: Vec<KeyNumber>, random: Random) -> Self {
+        let mut load = Self::new(plan, random);
+        load.numbers = numbers;
+        for (weight, kind) in &mut load.kinds {
+            match kind {
+                Kind::Store(Mode::Set) => *weight = 14,
+                Kind::Store(Mode::Append) | Kind::Compare | Kind::Count => *weight = 12,
+                Kind::Gets => *weight = 14,
+                _ => {}
+            }
+        }
+        load
+    }
+
+    /// Takes note of a cas unique that a client has seen.
+    pub fn see(&mut self, key: KeyNumber, cas: u64) {
+        self.seen.insert(key, cas);
+    }
+
+    /// The next request. `unix_s` is about the node's time.
+    pub fn draw(&mut self, unix_s: u64) -> Request {
+        // A quiet request counts its commands up from its own number.
+        self.drawn += 16;
+        let kind = self.random.weighted(&self.kinds);
         let key = self.key();
         let silent = self.plan.silence && self.random.chance(12);
         match kind {
@@ -133,12 +156,18 @@ impl Load {
         } else {
             keys
         };
-        self.random.below(spread) as KeyNumber
+        let drawn = self.random.below(spread) as KeyNumber;
+        self.number(drawn)
+    }
+
+    fn number(&self, drawn: KeyNumber) -> KeyNumber {
+        let number = self.numbers.get(usize::from(drawn));
+        number.copied().unwrap_or(drawn)
     }
 
     /// Several keys, each once.
     fn keys(&mut self) -> Vec<KeyNumber> {
-        let mut keys: Vec<KeyNumber> = (0..self.plan.keys).collect();
+        let mut keys: Vec<KeyNumber> = (0..self.plan.keys).map(|key| self.number(key)).collect();
         let count = self.random.between(1, keys.len() as u64) as usize;
         for at in 0..count {
             let other = self.random.between(at as u64, keys.len() as u64 - 1) as usize;

@@ -57,6 +57,8 @@ pub struct Rules {
     pub items_may_vanish: bool,
     /// A command may be refused for want of memory, or for the disk's sake.
     pub commands_may_fail: bool,
+    /// The node has others: a command may be refused because none answers for its key.
+    pub has_others: bool,
     /// The item limit.
     pub value_bytes_max: usize,
     /// Every version that this run draws lies above this one.
@@ -245,7 +247,15 @@ impl State {
         moment: Moment<'_>,
         after: &mut Vec<Self>,
     ) {
-        if !moment.rules.commands_may_fail {
+        let may_fail = match refusal {
+            Refusal::Unreachable => moment.rules.has_others,
+            // In a cluster such a command counts as one without an answer.
+            Refusal::OutcomeUnknown => false,
+            Refusal::OutOfMemory | Refusal::NonNumeric | Refusal::Disk => {
+                moment.rules.commands_may_fail
+            }
+        };
+        if !may_fail {
             return;
         }
         after.push(self.with(item.cloned()));
@@ -299,6 +309,18 @@ impl State {
             stale: item.stale,
             token_sent: item.token_sent,
         };
+        if marks.won && moment.rules.has_others {
+            // Nobody wins while that could not be replicated.
+            let marks = Marks {
+                won: false,
+                ..marks
+            };
+            if let Some(shown) = item.shows(answer, marks)
+                && !matches!(answer, Answer::Unknown)
+            {
+                after.extend(self.showing(item.clone(), shown));
+            }
+        }
         let Some(shown) = item.shows(answer, marks) else {
             return;
         };

@@ -83,6 +83,10 @@ pub enum Refusal {
     NonNumeric,
     /// For the disk's sake; nothing was changed.
     Disk,
+    /// No node answers for the key; nothing was changed.
+    Unreachable,
+    /// It may have been carried out, and may yet be.
+    OutcomeUnknown,
 }
 
 /// What a command was answered.
@@ -138,7 +142,8 @@ impl Operation {
             Answer::Refused(Refusal::OutOfMemory) => {
                 !matches!(self, Self::Store { .. } | Self::Count { .. })
             }
-            Answer::Refused(Refusal::NonNumeric | Refusal::Disk) => true,
+            Answer::Refused(Refusal::NonNumeric | Refusal::Disk | Refusal::Unreachable) => true,
+            Answer::Refused(Refusal::OutcomeUnknown) => false,
             // A meta get may win a stale item, or make one.
             Answer::Item { marks, .. } => {
                 let silent = !matches!(self, Self::Fetch { meta: true, .. });

@@ -558,6 +558,10 @@ fn refusal(line: &[u8]) -> Option<Refusal> {
         Some(Refusal::OutOfMemory)
     } else if line.starts_with(b"SERVER_ERROR disk") {
         Some(Refusal::Disk)
+    } else if line.starts_with(b"SERVER_ERROR no node answers for this key") {
+        Some(Refusal::Unreachable)
+    } else if line == b"SERVER_ERROR outcome unknown" {
+        Some(Refusal::OutcomeUnknown)
     } else if line.starts_with(b"CLIENT_ERROR cannot increment") {
         Some(Refusal::NonNumeric)
     } else {

@@ -162,6 +162,7 @@ impl Run {
         let rules = Rules {
             items_may_vanish: plan.items_may_vanish(),
             commands_may_fail: plan.commands_may_fail(),
+            has_others: false,
             value_bytes_max: VALUE_BYTES_MAX,
             version_above: 0,
             clock_ms_min: 0,
@@ -347,6 +348,8 @@ impl Run {
                 answered: None,
                 answer: Answer::Unknown,
                 abandoned: None,
+                loose: false,
+                late: false,
             })
         };
         let commands = request.commands.iter().map(note).collect();

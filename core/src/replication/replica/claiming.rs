@@ -84,6 +84,11 @@ impl Replica {
             cx.out.send(guid, Message::Prepare { term, listed });
         }
         self.go_on(cx);
+        if let Role::Claiming(claim) = &self.role {
+            // What was just sent may be lost.
+            let retry_at = claim.retry_at;
+            self.wake(retry_at);
+        }
     }
 
     /// The voters that this node knows of.

@@ -24,7 +24,10 @@ impl Replica {
         self.drop_unfinished(cx);
         match &self.role {
             Role::Idle => self.watch(cx),
-            Role::Claiming(_) => self.claim_due(cx),
+            Role::Claiming(_) => {
+                self.claim_due(cx);
+                self.watch_again(cx);
+            }
             Role::Open(_) => self.open_due(cx),
             Role::Ceded(until) => {
                 let until = *until;

@@ -47,19 +47,29 @@ impl Shard {
         repeated: Repeated,
         present: Option<Place>,
     ) -> Option<Outcome<'static>> {
-        let outcome = match (repeated.outcome, present) {
-            (Outcome::Item(_), None) => Outcome::NotFound,
-            (Outcome::Item(item), Some(place)) => {
-                let value = self.cache.view(place).value();
-                owned(&Outcome::Item(Item { value, ..item }))
-            }
-            (other, _) => other,
+        let outcome = match repeated.outcome {
+            Outcome::Item(item) => self.told_again(item, present),
+            other => other,
         };
         let Some(after) = repeated.after else {
             return Some(outcome);
         };
         self.hold_outcome(caller, command, Until::Position(after), outcome);
         None
+    }
+
+    /// An item as it was told before. If it has changed since, its value then is not known any
+    /// more, and a client must not take another one for it.
+    fn told_again(&mut self, item: Item<'static>, present: Option<Place>) -> Outcome<'static> {
+        let view = present.map(|place| self.cache.view(place));
+        if let Some(view) = view.filter(|view| view.fields.cas == item.cas) {
+            let value = view.value();
+            return owned(&Outcome::Item(Item { value, ..item }));
+        }
+        if let Some(replicas) = &mut self.replicas {
+            replicas.figures.unknown += 1;
+        }
+        Outcome::Failed(Failure::Unknown)
     }
 
     /// Keeps an answer until it may leave.

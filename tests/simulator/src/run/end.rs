@@ -86,6 +86,8 @@ impl Run {
                     answered: None,
                     answer: Answer::Unknown,
                     abandoned: None,
+                    loose: false,
+                    late: false,
                 })
             };
             let commands = request.commands.iter().map(note).collect();

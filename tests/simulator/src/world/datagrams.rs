@@ -54,6 +54,9 @@ impl World {
 
     fn carry_datagram(&mut self, from: SocketAddr, to: HostId, bytes: &[u8]) {
         let mut delay_us = self.latency_us();
+        if let Some(sender) = self.sender(from) {
+            delay_us += self.slow_us(sender, to);
+        }
         if self.peers.late_percent > 0 && self.random.chance(self.peers.late_percent) {
             self.count("datagrams late");
             delay_us += self.random.between(1, self.peers.late_us_max);

@@ -125,6 +125,19 @@ impl World {
         self.host(host).process.as_ref()?.machine(worker)
     }
 
+    /// The same, to be changed.
+    pub fn machine_of_mut<M: Runnable>(&mut self, host: HostId, worker: u16) -> Option<&mut M> {
+        let process = self.host_mut(host).process.as_mut()?;
+        process.machine_mut(worker)
+    }
+
+    /// Workers of the process that runs on `host`; none if none does.
+    #[must_use]
+    pub fn workers_of(&self, host: HostId) -> u16 {
+        let process = self.host(host).process.as_ref();
+        process.map_or(0, |process| process.workers())
+    }
+
     /// Starts a process on `host`; `make` says what it runs. A host that was off is on again.
     ///
     /// # Panics

@@ -195,6 +195,24 @@ impl World {
         self.put_reset(link, Side::Opener);
     }
 
+    /// Breaks every connection between two hosts, as what stands between them may: both learn of
+    /// it, and each takes it for the other's doing.
+    pub fn reset_between(&mut self, one: HostId, other: HostId) {
+        let ends = [Place::Host(one), Place::Host(other)];
+        for index in 0..self.links.len() {
+            let link = LinkId(index as u32);
+            let places = Side::BOTH.map(|side| self.end(link, side).place);
+            let is_between = ends.iter().all(|end| places.contains(end));
+            if is_between && Side::BOTH.iter().all(|side| self.end(link, *side).hears()) {
+                self.count("connections reset between hosts");
+                for side in Side::BOTH {
+                    self.lose_some(link, side);
+                    self.break_off(link, side, true);
+                }
+            }
+        }
+    }
+
     /// Bytes that the node has read from a connection.
     #[must_use]
     pub fn read_by_node(&self, link: LinkId) -> u64 {
@@ -272,6 +290,16 @@ impl World {
         self.after_us(latency_us)
     }
 
+    /// When a segment comes to this end that is sent now.
+    fn arrival_to(&mut self, link: LinkId, to: Side) -> Time {
+        let places = (self.end(link, to.other()).place, self.end(link, to).place);
+        let slow_us = match places {
+            (Place::Host(from), Place::Host(to)) => self.slow_us(from, to),
+            _ => 0,
+        };
+        Time::from_nanos(self.arrival().as_nanos() + slow_us * 1000)
+    }
+
     /// What the end could send now.
     pub(super) fn room(&mut self, link: LinkId, from: Side) -> usize {
         self.end(link, from.other()).inbox.room()
@@ -289,7 +317,7 @@ impl World {
             } else {
                 self.piece(rest.len())
             };
-            let at = self.arrival();
+            let at = self.arrival_to(link, to);
             let inbox = &mut self.end(link, to).inbox;
             let at = inbox.send(rest[..piece].to_vec(), at);
             self.plan_at(at, Happening::Arrive(link, to));

@@ -14,6 +14,8 @@ use super::{Happening, HostId, World};
 pub(super) struct Paths {
     cut: BTreeSet<(HostId, HostId)>,
     lost_percent: BTreeMap<(HostId, HostId), u64>,
+    /// What is sent takes so much longer, in microseconds.
+    slow_us: BTreeMap<(HostId, HostId), u64>,
 }
 
 impl Paths {
@@ -67,6 +69,17 @@ impl World {
     /// [`PeerPlan`](crate::plan::PeerPlan) has lost on any way.
     pub fn lose(&mut self, from: HostId, to: HostId, percent: u64) {
         self.paths.lost_percent.insert((from, to), percent);
+    }
+
+    /// From now on whatever is sent from `from` to `to` takes so much longer, in microseconds.
+    pub fn slow(&mut self, from: HostId, to: HostId, microseconds: u64) {
+        self.paths.slow_us.insert((from, to), microseconds);
+    }
+
+    /// How much longer what is sent from `from` to `to` takes.
+    pub(super) fn slow_us(&self, from: HostId, to: HostId) -> u64 {
+        let slow = self.paths.slow_us.get(&(from, to));
+        slow.copied().unwrap_or(0)
     }
 
     /// Whether what is sent from `from` comes to `to`.

@@ -251,6 +251,11 @@ impl Process {
         machine.downcast_ref()
     }
 
+    pub(super) fn machine_mut<M: Runnable>(&mut self, worker: u16) -> Option<&mut M> {
+        let machine: &mut dyn Any = &mut *self.seats.get_mut(usize::from(worker))?.machine;
+        machine.downcast_mut()
+    }
+
     /// Whether somebody who connects is accepted.
     pub(super) fn listens(&self) -> bool {
         !self.seats[0].stopping

@@ -1,0 +1,92 @@
+//! `cargo cluster`: runs whole clusters on many seeds and says what came of them.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use zufar_simulator::cluster::{Totals, checked, sweep};
+
+/// Runs clusters on virtual time, with clients, faults and checks that a seed decides.
+#[derive(Parser)]
+#[command(name = "cargo cluster")]
+struct Arguments {
+    /// Replay this one seed, and show what it has drawn
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// Run so many seeds
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// Begin with this one
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// Stop after so many seeds that fail
+    #[arg(long, default_value_t = 3)]
+    failures: usize,
+    /// Run every so many-th seed twice: both must be the same; 0 for none
+    #[arg(long, default_value_t = 10)]
+    twice: u64,
+    /// With --seed: print every event
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Break the core in this way first, to see whether it is found
+    #[cfg(feature = "planted")]
+    #[arg(long)]
+    bug: Option<String>,
+}
+
+#[allow(clippy::print_stdout)] // It is a program.
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let began = Instant::now();
+    let totals = match arguments.seed {
+        Some(seed) => {
+            let outcome = checked(seed, arguments.trace, arguments.twice > 0);
+            println!("{outcome:#?}");
+            let mut totals = Totals::default();
+            totals.add(seed, outcome);
+            totals
+        }
+        None => sweep(
+            arguments.first..arguments.first + arguments.seeds,
+            arguments.twice,
+            arguments.failures,
+        ),
+    };
+    tell(&totals, began.elapsed().as_secs_f64());
+    match totals.failed.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+#[allow(clippy::print_stdout)] // It is a program.
+fn tell(totals: &Totals, seconds: f64) {
+    println!(
+        "{} seeds, {} events, {} commands checked, {} s of virtual time in {seconds:.1} s",
+        totals.seeds,
+        totals.events,
+        totals.commands,
+        totals.virtual_ms / 1000,
+    );
+    println!(
+        "{} linearizable histories with crashes or suspensions, {} given up, {} partitions cut; \
+         {} outcomes unknown, {} unreachable",
+        totals.histories, totals.given_up, totals.cut, totals.unknown, totals.unreachable,
+    );
+    let settled = &totals.settled_ms;
+    let at = |percent: usize| settled.get((settled.len().max(1) - 1) * percent / 100);
+    println!(
+        "settled after the last fault: p50 {:?} p99 {:?} max {:?} ms; nodes: {:?}",
+        at(50),
+        at(99),
+        at(100),
+        totals.by_nodes,
+    );
+    for (fault, count) in &totals.faults {
+        println!("{count:>10} {fault}");
+    }
+    for (seed, violation) in &totals.failed {
+        println!("\nseed {seed}: {violation}\nreplay: cargo cluster --seed {seed} --trace");
+    }
+    println!("{} seeds failed", totals.failed.len());
+}

@@ -1,0 +1,267 @@
+//! After the last fault: everything must become as it should be.
+//!
+//! Decides what that is. Refuses to know how it comes about.
+
+use zufar_core::machine::Listener;
+use zufar_core::member::Guid;
+use zufar_core::membership::Liveness;
+use zufar_core::node::ClusterView;
+use zufar_core::replication::Digest;
+use zufar_core::worker::Worker;
+
+use super::keys::partition_of;
+use super::node::guid;
+use super::run::{Run, SETTLE_MS_MAX};
+use crate::operation::{Answer, KeyNumber, Mode, Operation, Value};
+use crate::request::Request;
+use crate::world::{HostId, Incident};
+
+/// How often it is looked whether all is as it should be, in milliseconds.
+const STEP_MS: u64 = 250;
+/// Clients go on asking for so long after the last fault.
+const ASKING_MS: u64 = 1500;
+/// How long an answer takes at most once all is as it should be, in milliseconds.
+const ANSWER_MS_MAX: u64 = 2_000;
+
+impl Run {
+    /// Waits until all is as it should be, and returns how long that took.
+    pub(super) fn settle(&mut self) -> Result<u64, String> {
+        let calm = self.world.time();
+        let begins = calm.max(self.faults.asleep_until);
+        let by = begins.plus_millis(SETTLE_MS_MAX);
+        let mut settled = None;
+        loop {
+            let next = self.world.time().plus_millis(STEP_MS);
+            self.run_until(next)?;
+            let now = self.world.time();
+            if now >= calm.plus_millis(ASKING_MS) && self.asking {
+                self.asking = false;
+                for actor in &mut self.actors {
+                    actor.client.read_all();
+                }
+            }
+            let waits = self.actors.iter().map(|actor| actor.client.unanswered());
+            let waits: usize = waits.sum();
+            let wrong = self.not_settled();
+            if wrong.is_none() {
+                settled.get_or_insert(now.millis_since(begins));
+            }
+            if wrong.is_none() && !self.asking && waits == 0 {
+                break;
+            }
+            if now >= by {
+                let wrong = wrong.unwrap_or_else(|| format!("{waits} requests are not answered"));
+                return Err(format!("{SETTLE_MS_MAX} ms after the last fault: {wrong}"));
+            }
+        }
+        Ok(settled.unwrap_or_default())
+    }
+
+    fn view(&self, host: HostId, worker: u16) -> Option<&ClusterView> {
+        let worker: &Worker = self.world.machine_of(host, worker)?;
+        worker.cluster_view()
+    }
+
+    /// What is not as it should be, if anything is not.
+    pub(super) fn not_settled(&mut self) -> Option<String> {
+        let hosts: Vec<HostId> = (0..self.hosts as u16).map(HostId).collect();
+        let mut guids: Vec<Guid> = hosts.iter().map(|host| guid(*host)).collect();
+        guids.sort_unstable();
+        let mut placement = None;
+        for host in &hosts {
+            let workers = self.world.workers_of(*host);
+            if workers == 0 {
+                return Some(format!("{host:?} does not run"));
+            }
+            for worker in 0..workers {
+                let Some(view) = self.view(*host, worker) else {
+                    return Some(format!("{host:?} has no view"));
+                };
+                let mut up: Vec<Guid> = view
+                    .members
+                    .iter()
+                    .filter(|member| member.liveness == Liveness::Up)
+                    .map(|member| member.node.guid)
+                    .collect();
+                up.push(view.me.guid);
+                up.sort_unstable();
+                if up != guids || !view.serving {
+                    return Some(format!("{host:?} believes {up:?} to be up"));
+                }
+                let (digest, formation) = (view.placement.digest(), view.formation);
+                if *placement.get_or_insert((digest, formation)) != (digest, formation) {
+                    return Some(format!("{host:?} has another placement, or cluster"));
+                }
+            }
+        }
+        let partitions = self.partitions();
+        // Without disks nobody may know any more that there was a record.
+        let lost = self.watch.lost.clone();
+        let mut partitions = partitions.iter().filter(|it| !lost.contains(it));
+        partitions.find_map(|partition| self.partition_not_settled(*partition, &hosts))
+    }
+
+    fn partition_not_settled(&mut self, partition: u16, hosts: &[HostId]) -> Option<String> {
+        let what = self.wrong_in(partition, hosts)?;
+        let all = self.describe(partition);
+        Some(format!("partition {partition}: {what}{all}"))
+    }
+
+    fn wrong_in(&mut self, partition: u16, hosts: &[HostId]) -> Option<String> {
+        let placement = &self.view(HostId(0), 0)?.placement;
+        let owners = placement.owners(partition).iter();
+        let owners: Vec<Guid> = owners.map(|owner| placement.guid(*owner)).collect();
+        let is_open = |host: &&HostId| {
+            let replica = self.replica(**host, partition);
+            replica.is_some_and(|replica| replica.is_open())
+        };
+        let open: Vec<HostId> = hosts.iter().filter(is_open).copied().collect();
+        let [primary] = open.as_slice() else {
+            return Some(format!("{open:?} are primary, owners are {owners:?}"));
+        };
+        if guid(*primary) != owners[0] {
+            return Some(format!("{primary:?} is primary, owners are {owners:?}"));
+        }
+        let record = self.replica(*primary, partition)?.record()?.clone();
+        let mut wanted = owners;
+        wanted.sort_unstable();
+        let in_sync: Vec<Guid> = record.in_sync.iter().map(|node| node.guid).collect();
+        if in_sync != wanted {
+            return Some(format!("{in_sync:?} are in sync, not {wanted:?}"));
+        }
+        let mut digests: Vec<(HostId, Digest)> = Vec::new();
+        for node in &record.in_sync {
+            let Some(host) = self.watch.host_of(*node) else {
+                return Some(format!("{node:?} is in sync and gone"));
+            };
+            let now = self.world.now_of(host);
+            let worker = partition % self.world.workers_of(host).max(1);
+            let worker: &mut Worker = self.world.machine_of_mut(host, worker)?;
+            let is_complete = worker.replica_of(partition)?.is_complete();
+            if !is_complete {
+                return Some(format!("{host:?} is in sync and not complete"));
+            }
+            digests.push((host, worker.digest_of(now, partition)));
+        }
+        let differ = digests.iter().any(|(_, digest)| *digest != digests[0].1);
+        // With requests under way they may differ for a moment.
+        differ.then(|| format!("{digests:?} differ"))
+    }
+
+    /// All replicas of a partition, in words.
+    fn describe(&self, partition: u16) -> String {
+        let mut text = String::new();
+        for host in (0..self.hosts as u16).map(HostId) {
+            if let Some(replica) = self.replica(host, partition) {
+                text += &format!(
+                    "\n  {:?}: open {}, blank {}, complete {}, promised {:?}, due {:?} of {:?}, {:?}, {:?}",
+                    replica.me(),
+                    replica.is_open(),
+                    replica.is_blank(),
+                    replica.is_complete(),
+                    replica.promised(),
+                    replica.next_deadline(),
+                    self.world.now_of(host).time,
+                    replica.record(),
+                    replica.figures(),
+                );
+            }
+        }
+        text
+    }
+
+    /// Every key is read and written through every node.
+    pub(super) fn ask_everybody(&mut self) -> Result<(), String> {
+        let hosts: Vec<HostId> = (0..self.hosts as u16).map(HostId).collect();
+        for key in self.plan.keys.clone() {
+            if self.watch.lost.contains(&partition_of(key)) {
+                continue;
+            }
+            let mut told: Option<(HostId, String)> = None;
+            for host in &hosts {
+                let answer = self.ask_one(*host, &Request::values(&[key], true, None))?;
+                self.same(key, *host, answer, &mut told)?;
+            }
+            for writer in &hosts {
+                let value = Value::new(format!("last of {writer:?}").as_bytes());
+                let answer = self.ask_one(*writer, &set(key, value.clone()))?;
+                if !matches!(answer, Answer::Stored(_)) {
+                    return Err(format!("key {key} through {writer:?}: {answer:?}"));
+                }
+                let mut told = None;
+                for host in &hosts {
+                    let answer = self.ask_one(*host, &Request::values(&[key], true, None))?;
+                    if !matches!(&answer, Answer::Item { value: found, .. } if *found == value) {
+                        return Err(format!("key {key} through {host:?}: {answer:?}"));
+                    }
+                    self.same(key, *host, answer, &mut told)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn same(
+        &self,
+        key: KeyNumber,
+        host: HostId,
+        answer: Answer,
+        told: &mut Option<(HostId, String)>,
+    ) -> Result<(), String> {
+        if !matches!(answer, Answer::Item { .. } | Answer::Miss) {
+            return Err(format!("key {key} through {host:?}: {answer:?}"));
+        }
+        let words = format!("{answer:?}");
+        let (first, before) = told.get_or_insert_with(|| (host, words.clone()));
+        if *before != words {
+            return Err(format!(
+                "key {key}: {before} through {first:?}, {words} through {host:?}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Asks one node on a connection of its own.
+    fn ask_one(&mut self, host: HostId, request: &Request) -> Result<Answer, String> {
+        let link = self.world.connect_to(host, Listener::Client);
+        let (key, operation) = request.commands[0].clone();
+        let at = self.moment();
+        let record = self.records.send(key, &operation, link.0, at);
+        let by = at.time.plus_millis(ANSWER_MS_MAX);
+        let mut received = Vec::new();
+        while self.world.time() < by {
+            let incident = self.world.step();
+            match incident {
+                Some(Incident::Opened(opened)) if opened == link => {
+                    self.world.send(link, &request.bytes);
+                }
+                Some(Incident::Readable(readable)) if readable == link => {
+                    received.extend(self.world.receive(link, usize::MAX).0);
+                    if let crate::request::Looked::Whole(reading) = request.read(&received)? {
+                        self.world.reset(link);
+                        let answer = reading.answers[0].clone();
+                        let at = self.moment();
+                        self.records.answer(record, answer.clone(), at)?;
+                        return Ok(answer);
+                    }
+                }
+                other => self.react(other)?,
+            }
+        }
+        Err(format!(
+            "{host:?} does not answer, with all in place: {operation:?}"
+        ))
+    }
+}
+
+fn set(key: KeyNumber, value: Value) -> Request {
+    let store = Operation::Store {
+        mode: Mode::Set,
+        value,
+        flags: 0,
+        exptime: 0,
+        compare: None,
+        invalidate: false,
+    };
+    Request::classic(key, store, false)
+}

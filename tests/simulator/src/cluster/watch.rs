@@ -1,0 +1,179 @@
+//! What can be seen from outside of the replicas of partitions that have keys.
+//!
+//! Decides which replicas a partition has had at last, whether all are lost, and what must not be
+//! seen at any time. Refuses to know why things happen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use zufar_core::member::NodeId;
+use zufar_core::membership::Formation;
+use zufar_core::replication::{Record, Replica};
+use zufar_core::time::Time;
+use zufar_core::worker::Worker;
+
+use super::node::guid;
+use super::run::Run;
+use crate::world::HostId;
+
+/// What has been seen.
+pub(super) struct Watch {
+    /// By partition.
+    seen: BTreeMap<u16, Seen>,
+    /// The run on each host.
+    runs: BTreeMap<HostId, NodeId>,
+    /// Partitions that have lost all replicas.
+    pub(super) lost: BTreeSet<u16>,
+    /// The cluster that was formed first.
+    formation: Option<Formation>,
+    looked_at: Time,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// The highest record under which a node was open.
+    opened: Option<Record>,
+    /// How often each run has gone on without a majority, or recovered.
+    forced: BTreeMap<NodeId, u64>,
+}
+
+impl Watch {
+    pub(super) fn new(partitions: &[u16]) -> Self {
+        let seen = |partition: &u16| (*partition, Seen::default());
+        Self {
+            seen: partitions.iter().map(seen).collect(),
+            lost: BTreeSet::new(),
+            runs: BTreeMap::new(),
+            formation: None,
+            looked_at: Time::ZERO,
+        }
+    }
+
+    /// A process has started.
+    pub(super) fn started(&mut self, host: HostId, generation: u64) {
+        let guid = guid(host);
+        self.runs.insert(host, NodeId { guid, generation });
+    }
+
+    /// The record under which a partition was open at last.
+    pub(super) fn opened(&self, partition: u16) -> Option<&Record> {
+        self.seen.get(&partition)?.opened.as_ref()
+    }
+
+    /// The host of a run, if it is the last one there.
+    pub(super) fn host_of(&self, node: NodeId) -> Option<HostId> {
+        let found = self.runs.iter().find(|(_, run)| **run == node);
+        found.map(|(host, _)| *host)
+    }
+}
+
+impl Run {
+    /// The replica of a partition on a host.
+    pub(super) fn replica(&self, host: HostId, partition: u16) -> Option<&Replica> {
+        let workers = self.world.workers_of(host);
+        let worker = partition.checked_rem(workers)?;
+        let worker: &Worker = self.world.machine_of(host, worker)?;
+        worker.replica_of(partition)
+    }
+
+    /// Looks at everything.
+    pub(super) fn look(&mut self) -> Result<(), String> {
+        let before = std::mem::replace(&mut self.watch.looked_at, self.world.time());
+        self.look_at_formations(before);
+        for partition in self.watched.clone() {
+            let forced = self.look_at(partition)?;
+            if forced && !self.plan.majority {
+                self.cut(partition, before);
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at(&mut self, partition: u16) -> Result<bool, String> {
+        let (mut forced_now, mut readers) = (false, Vec::new());
+        for host in (0..self.hosts as u16).map(HostId) {
+            let now = self.world.now_of(host).time;
+            let Some(replica) = self.replica(host, partition) else {
+                continue;
+            };
+            let (me, figures) = (replica.me(), replica.figures());
+            let forced = figures.forced + figures.recovered;
+            let record = replica.record().filter(|_| replica.is_open()).cloned();
+            if replica.holds_lease(now) {
+                readers.push(me);
+            }
+            let Some(seen) = self.watch.seen.get_mut(&partition) else {
+                continue;
+            };
+            let known = seen.forced.entry(me).or_default();
+            forced_now |= std::mem::replace(known, forced) < forced;
+            let higher = |record: &Record| {
+                let opened = seen.opened.as_ref();
+                opened.is_none_or(|opened| opened.term < record.term)
+            };
+            if let Some(record) = record.filter(higher) {
+                seen.opened = Some(record);
+            }
+        }
+        if readers.len() > 1 && !self.records.is_cut(partition) && !forced_now {
+            return Err(format!("partition {partition}: {readers:?} may all read"));
+        }
+        Ok(forced_now)
+    }
+
+    /// Under `available` a node that finds nobody forms a cluster of its own.
+    fn look_at_formations(&mut self, before: Time) {
+        for host in (0..self.hosts as u16).map(HostId) {
+            let worker: Option<&Worker> = self.world.machine_of(host, 0);
+            let view = worker.and_then(Worker::cluster_view);
+            let Some(formation) = view.and_then(|view| view.formation) else {
+                continue;
+            };
+            let first = *self.watch.formation.get_or_insert(formation);
+            if first != formation {
+                self.world.count("clusters formed apart");
+                for partition in self.watched.clone() {
+                    self.cut(partition, before);
+                }
+            }
+        }
+    }
+
+    /// Whether a node belongs to the first cluster, and serves.
+    pub(super) fn serves(&self, host: HostId) -> bool {
+        let worker: Option<&Worker> = self.world.machine_of(host, 0);
+        let view = worker.and_then(Worker::cluster_view);
+        view.is_some_and(|view| view.serving && view.formation == self.watch.formation)
+    }
+
+    pub(super) fn cut(&mut self, partition: u16, time: Time) {
+        if !self.records.is_cut(partition) {
+            self.world.count("partitions no longer held to one history");
+            self.records.cut(partition, time);
+        }
+    }
+
+    /// Hosts other than `gone` on which a replica lives that was in sync at last.
+    pub(super) fn survivors(&self, partition: u16, gone: HostId) -> usize {
+        let Some(record) = self.watch.opened(partition) else {
+            return 0;
+        };
+        let hosts = record
+            .in_sync
+            .iter()
+            .filter_map(|node| self.watch.host_of(*node));
+        let lives = |host: &HostId| *host != gone && self.world.is_host_up(*host);
+        hosts.filter(lives).count()
+    }
+
+    /// A process is about to end, or has ended: what it alone had is lost.
+    pub(super) fn count_losses(&mut self, gone: HostId) {
+        for partition in self.watched.clone() {
+            if self.survivors(partition, gone) == 0 {
+                self.watch.lost.insert(partition);
+                self.world.count("partitions that have lost all replicas");
+                let now = self.world.time();
+                self.cut(partition, now);
+            }
+        }
+    }
+}
