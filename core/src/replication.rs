@@ -52,6 +52,10 @@
 //!   later, after a retry elsewhere was answered NOT_STORED. Within one term the primary remembers
 //!   its negative answers itself ([`Replica::note_negative`]).
 //! * **Replicas that do not answer are dropped only when something waits for them.**
+//! * **Entries of a merged tail are sent with the newest state of their keys**, each with its own
+//!   request: a backup that knows the newest to be everywhere may have evicted it, and would be
+//!   left with an older one if the sending stopped between the two.
+//! * **A digest is over one session of a fill**, not over all that two stores hold ([`Store`]).
 //!
 //! [tail]: Message::Promise
 
@@ -81,4 +85,4 @@ pub use replica::{
 };
 pub use requests::{Origin, Seen};
 pub use settings::{Settings, SplitBrain};
-pub use store::{Digest, Store};
+pub use store::{Arrival, Digest, Scan, Store};

@@ -6,8 +6,9 @@
 //! of earlier terms come first and have none: they stay until the primary says that all that it
 //! has merged at its claim is settled, for that includes them.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use bytes::Bytes;
 
 use super::entry::{Entry, RequestId};
 
@@ -85,6 +86,18 @@ impl Tail {
         self.entries.range(skip.min(self.entries.len())..)
     }
 
+    /// Of each key the newest entry.
+    pub(crate) fn newest(&self) -> BTreeMap<&Bytes, &Entry> {
+        let mut newest: BTreeMap<&Bytes, &Entry> = BTreeMap::new();
+        for Placed { entry, .. } in &self.entries {
+            let known = newest.entry(&entry.key).or_insert(entry);
+            if known.version < entry.version {
+                *known = entry;
+            }
+        }
+        newest
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Placed> {
         self.entries.iter()
     }
@@ -110,14 +123,13 @@ impl Tail {
             proposal: 0,
             entry,
         }));
+        let rank = |placed: &Placed| {
+            let entry = &placed.entry;
+            (entry.version, entry.key.clone(), entry.request_id())
+        };
         // A stable sort: of equals the one that somebody waits for comes first.
-        all.sort_by(|one, other| {
-            let rank = |placed: &Placed| (placed.entry.version, placed.entry.key.clone());
-            rank(one).cmp(&rank(other))
-        });
-        all.dedup_by(|later, first| {
-            later.entry.version == first.entry.version && later.entry.key == first.entry.key
-        });
+        all.sort_by_cached_key(rank);
+        all.dedup_by(|later, first| rank(later) == rank(first));
         self.bytes = 0;
         let mut position = 0;
         for placed in all {
