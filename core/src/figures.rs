@@ -137,6 +137,10 @@ figures! {
     level hash_bytes,
     /// Bound of the memory tier, in bytes.
     level limit_bytes,
+    /// Entries of other nodes that found no room: they count as evicted.
+    count replica_no_memory,
+    /// Entries of other nodes that made no sense.
+    count replica_unreadable,
     /// Items evicted from memory to make room.
     count evictions,
     /// Of these, items that would have expired some time.

@@ -52,9 +52,9 @@
 //!   later, after a retry elsewhere was answered NOT_STORED. Within one term the primary remembers
 //!   its negative answers itself ([`Replica::note_negative`]).
 //! * **Replicas that do not answer are dropped only when something waits for them.**
-//! * **Entries of a merged tail are sent with the newest state of their keys**, each with its own
-//!   request: a backup that knows the newest to be everywhere may have evicted it, and would be
-//!   left with an older one if the sending stopped between the two.
+//! * **What a replica knows to be everywhere it does not apply again**, though a new primary that
+//!   does not know sends it once more: the store may have evicted something newer meanwhile, and
+//!   an older state would come back.
 //! * **A digest is over one session of a fill**, not over all that two stores hold ([`Store`]).
 //!
 //! [tail]: Message::Promise

@@ -5,6 +5,8 @@
 //! the token that came with the command.
 
 mod apply;
+#[allow(dead_code)] // Until there are replicas that use it.
+mod copy;
 mod disk_evict;
 mod persist;
 mod preload;
@@ -26,6 +28,7 @@ use crate::notice::Notice;
 use crate::settings::{Settings, WhenFull};
 use crate::time::{Now, Time};
 
+use copy::Copies;
 use persist::{Persist, Pressure};
 use preload::Preload;
 use waits::Waits;
@@ -117,6 +120,7 @@ pub(crate) struct Shard {
     sweep_at: Time,
     /// Where appended values and numbers are put together.
     scratch: Vec<u8>,
+    copies: Copies,
 }
 
 impl Shard {
@@ -155,6 +159,7 @@ impl Shard {
             evicting: disk_evict::Progress::default(),
             sweep_at: Time::ZERO,
             scratch: Vec::new(),
+            copies: Copies::default(),
             settings,
             worker,
         }
@@ -274,9 +279,11 @@ impl Shard {
     }
 
     /// Whether memory alone can say that there is no item: it holds a dead one or a tombstone,
-    /// or the disk holds none.
+    /// or the disk holds none that counts.
     fn is_final(&self, hash: KeyHash, key: &[u8]) -> bool {
-        !self.cache.may_be_on_disk(hash) || self.cache.find(hash, key).is_some()
+        !self.cache.may_be_on_disk(hash)
+            || self.cache.find(hash, key).is_some()
+            || self.hides(hash, key)
     }
 
     /// Takes the disk's answer to one request.
@@ -303,6 +310,7 @@ impl Shard {
             }
         }
         self.relieve(now, sink);
+        self.drive_copies(now, sink);
     }
 
     /// Does what has become due.
@@ -315,6 +323,7 @@ impl Shard {
         self.relieve(now, sink);
         self.drive_preload(sink);
         self.drive_disk_evict(now, sink);
+        self.drive_copies(now, sink);
     }
 
     /// When [`handle_deadline`](Self::handle_deadline) has something to do.
@@ -497,6 +506,7 @@ impl Shard {
             persist.begin_stop();
         }
         self.preload = Preload::done();
+        self.copies.begin_stop();
     }
 
     /// Whether nothing is left to write or sync.

@@ -27,6 +27,8 @@ pub(crate) struct Placed {
 pub(crate) struct Tail {
     entries: VecDeque<Placed>,
     bytes: usize,
+    /// The highest version that a watermark has settled.
+    settled_version: u64,
 }
 
 impl Tail {
@@ -75,6 +77,9 @@ impl Tail {
         };
         while let Some(placed) = self.entries.pop_front_if(|placed| goes(placed)) {
             self.bytes -= placed.entry.bytes();
+            if placed.entry.request.is_some() {
+                self.settled_version = self.settled_version.max(placed.entry.version);
+            }
             each(&placed);
         }
     }
@@ -86,8 +91,14 @@ impl Tail {
         self.entries.range(skip.min(self.entries.len())..)
     }
 
+    /// Whether an entry was here and is known to be everywhere. Versions grow with positions, but
+    /// for entries that a primary has taken over from another lineage: those name no request.
+    pub(crate) fn is_everywhere(&self, entry: &Entry) -> bool {
+        entry.request.is_some() && entry.version <= self.settled_version
+    }
+
     /// Of each key the newest entry.
-    pub(crate) fn newest(&self) -> BTreeMap<&Bytes, &Entry> {
+    pub(crate) fn newest(&self) -> impl Iterator<Item = &Entry> {
         let mut newest: BTreeMap<&Bytes, &Entry> = BTreeMap::new();
         for Placed { entry, .. } in &self.entries {
             let known = newest.entry(&entry.key).or_insert(entry);
@@ -95,7 +106,7 @@ impl Tail {
                 *known = entry;
             }
         }
-        newest
+        newest.into_values()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Placed> {
@@ -112,6 +123,7 @@ impl Tail {
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
         self.bytes = 0;
+        self.settled_version = 0;
     }
 
     /// Takes in what others hold and puts everything in the order of versions, each entry once,

@@ -71,7 +71,7 @@ impl Replica {
         let dropped = planted::has(Bug::FillWithoutTombstones)
             && self.filling.is_some()
             && entry.state == State::Tombstone;
-        if !dropped {
+        if !dropped && !self.tail.is_everywhere(&entry) {
             cx.store.apply(&entry, Arrival::Live);
         }
         if let Some(request) = &entry.request {

@@ -255,8 +255,10 @@ impl Replica {
             self.tail.clear();
         }
         self.tail.merge(entries.into_iter());
-        for entry in self.tail.newest().into_values() {
-            cx.store.apply(entry, Arrival::Live);
+        for entry in self.tail.newest() {
+            if !self.tail.is_everywhere(entry) {
+                cx.store.apply(entry, Arrival::Live);
+            }
         }
     }
 

@@ -422,27 +422,16 @@ impl Replica {
         };
         let acked = member.acked;
         let settled = open.committed >= open.merged;
-        // Of what was merged it may have had, and evicted, a newer state than the entry's own.
-        let newest = if settled {
-            Default::default()
-        } else {
-            self.tail.newest()
-        };
         let mut sent = 0;
         for placed in self.tail.from(acked + 1).take(ENTRIES_MAX) {
             sent += 1;
-            let mut entry = placed.entry.clone();
-            if let Some(newest) = newest.get(&entry.key) {
-                entry.version = newest.version;
-                entry.state = newest.state.clone();
-            }
             let replicate = Message::Replicate {
                 term: open.term,
                 position: placed.position,
                 committed: open.committed,
                 settled,
                 sent: cx.now,
-                entry: Some(entry),
+                entry: Some(placed.entry.clone()),
             };
             cx.out.send(node.guid, replicate);
         }
