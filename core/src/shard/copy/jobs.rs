@@ -94,6 +94,12 @@ impl Jobs {
         }
     }
 
+    /// Reads asked for so far.
+    #[cfg(test)]
+    pub(super) const fn number_of_reads(&self) -> u32 {
+        self.number
+    }
+
     fn ticket(&mut self, partition: u16, job: Job) -> Ticket {
         self.number = self.number.wrapping_add(1);
         Ticket {

@@ -131,12 +131,16 @@ impl Reader {
             return;
         }
         self.drop_piece(jobs);
-        self.until.clear();
-        if number + 1 == self.number {
+        if number + 1 == self.number && self.until.is_empty() {
             core::mem::swap(&mut self.until, &mut self.after);
             self.after.clone_from(&self.before);
+        } else if number == self.number + 1 && !self.until.is_empty() {
+            core::mem::swap(&mut self.before, &mut self.after);
+            core::mem::swap(&mut self.after, &mut self.until);
+            self.until.clear();
         } else {
             self.after.clear();
+            self.until.clear();
         }
         self.number = number;
     }
