@@ -319,6 +319,12 @@ impl Cache {
         })
     }
 
+    /// The lowest tag from `from` on that a record of `partition` has.
+    #[must_use]
+    pub fn next_tag(&self, partition: u16, from: u32) -> Option<u32> {
+        self.partitions[self.dense(partition)].index.next_tag(from)
+    }
+
     /// Reads a record.
     #[must_use]
     #[inline]

@@ -137,6 +137,10 @@ figures! {
     level hash_bytes,
     /// Bound of the memory tier, in bytes.
     level limit_bytes,
+    /// Entries of other nodes that found no room: they count as evicted.
+    count replica_no_memory,
+    /// Entries of other nodes that made no sense.
+    count replica_unreadable,
     /// Items evicted from memory to make room.
     count evictions,
     /// Of these, items that would have expired some time.
@@ -247,6 +251,8 @@ figures! {
     count unknown_outcomes,
     /// Commands that had to wait for replicas of their partition.
     count replica_waits,
+    /// Parts of fills that were not taken since the disk was too far behind; they come again.
+    count fill_chunks_put_off,
     /// Replicas that are being filled from here.
     level fills_given,
     /// Changes that are not yet known to be at every replica.

@@ -52,6 +52,10 @@
 //!   later, after a retry elsewhere was answered NOT_STORED. Within one term the primary remembers
 //!   its negative answers itself ([`Replica::note_negative`]).
 //! * **Replicas that do not answer are dropped only when something waits for them.**
+//! * **What a replica knows to be everywhere it does not apply again**, though a new primary that
+//!   does not know sends it once more: the store may have evicted something newer meanwhile, and
+//!   an older state would come back.
+//! * **A digest is over one session of a fill**, not over all that two stores hold ([`Store`]).
 //!
 //! [tail]: Message::Promise
 
@@ -81,4 +85,4 @@ pub use replica::{
 };
 pub use requests::{Origin, Seen};
 pub use settings::{Settings, SplitBrain};
-pub use store::{Digest, Store};
+pub use store::{Arrival, Digest, Scan, Store};

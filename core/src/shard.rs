@@ -336,9 +336,11 @@ impl Shard {
     }
 
     /// Whether memory alone can say that there is no item: it holds a dead one or a tombstone,
-    /// or the disk holds none.
+    /// or the disk holds none that counts.
     fn is_final(&self, hash: KeyHash, key: &[u8]) -> bool {
-        !self.cache.may_be_on_disk(hash) || self.cache.find(hash, key).is_some()
+        !self.cache.may_be_on_disk(hash)
+            || self.cache.find(hash, key).is_some()
+            || self.hides(hash, key)
     }
 
     /// Takes the disk's answer to one request.
@@ -368,6 +370,7 @@ impl Shard {
             }
         }
         self.relieve(now, sink);
+        self.drive_copies(now, sink);
     }
 
     /// Does what has become due.
@@ -376,11 +379,14 @@ impl Shard {
             self.sweep(now);
         }
         self.drive_persist(now, sink);
+        self.drive_copies(now, sink);
+        self.tell_scanned(now, sink);
         self.drive_replicas(now, sink);
         self.give_up_stalled(now, sink);
         self.relieve(now, sink);
         self.drive_preload(sink);
         self.drive_disk_evict(now, sink);
+        self.drive_copies(now, sink);
     }
 
     /// When [`handle_deadline`](Self::handle_deadline) has something to do.
@@ -602,6 +608,7 @@ impl Shard {
             persist.begin_stop();
         }
         self.preload = Preload::done();
+        self.copies.begin_stop();
     }
 
     /// Whether nothing is left to write or sync.

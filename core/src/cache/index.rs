@@ -89,6 +89,36 @@ impl Index {
         }
     }
 
+    /// The lowest tag from `from` on that an entry has. Entries lie in the order of their homes,
+    /// but for those that have wrapped around from the table's end to its beginning.
+    pub(super) fn next_tag(&self, from: u32) -> Option<u32> {
+        let slots = &*self.slots;
+        let capacity = slots.len();
+        if self.len == 0 || from >> TAG_BITS != 0 {
+            return None;
+        }
+        let start = home(from.into(), capacity);
+        let wrapped = |at: usize, entry: u64| home(entry >> Location::BITS, capacity) > at;
+        let end = slots
+            .iter()
+            .enumerate()
+            .take_while(|(at, entry)| **entry != 0 && wrapped(*at, **entry));
+        let last = slots.iter().enumerate().skip(start);
+        let last = last.filter(|(at, entry)| **entry != 0 && !wrapped(*at, **entry));
+        let mut found: Option<(usize, u64)> = None;
+        for entry in last.chain(end).map(|(_, entry)| *entry) {
+            let tag = entry >> Location::BITS;
+            let home = home(tag, capacity);
+            match found {
+                Some((lowest, _)) if home > lowest => break,
+                _ if tag < from.into() => {}
+                Some((_, best)) if best <= tag => {}
+                _ => found = Some((home, tag)),
+            }
+        }
+        found.map(|(_, tag)| tag as u32)
+    }
+
     /// The tag and location of every entry, in no order that means anything.
     #[cfg(test)]
     pub(super) fn entries(&self) -> impl Iterator<Item = (u32, Location)> {

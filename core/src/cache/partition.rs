@@ -87,6 +87,15 @@ impl Partition {
         }
     }
 
+    /// Replaces the tags of what only the disk has, if they are known.
+    pub(super) fn set_tags(&mut self, tags: &mut Vec<u32>) {
+        if self.known {
+            self.tags = DiskTags::from_tags(tags);
+            self.stale_tags = 0;
+        }
+        tags.clear();
+    }
+
     /// Gives up knowing, for want of memory: from now on every miss asks the disk.
     pub(super) fn give_up(&mut self) {
         if !self.known {

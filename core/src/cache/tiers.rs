@@ -124,6 +124,16 @@ impl Cache {
         room
     }
 
+    /// Of a partition that is known, these are now all the tags of keys that only the disk has;
+    /// `tags` comes back empty.
+    pub fn set_disk_tags(&mut self, partition: u16, tags: &mut Vec<u32>) {
+        self.alter(partition, |altered| altered.set_tags(tags));
+        if self.tag_bytes > self.tag_bytes_max() {
+            self.alter(partition, Partition::give_up);
+        }
+        self.trim();
+    }
+
     /// Keys with these tags are on disk and not in memory.
     pub fn note_disk_only(&mut self, partition: u16, tags: &[u32]) {
         for &tag in tags {

@@ -43,6 +43,7 @@ fn cluster(lines: &mut Lines<'_, impl Sink>, figures: &Figures) {
         ("repeated_requests", figures.repeated_requests),
         ("unknown_outcomes", figures.unknown_outcomes),
         ("replica_waits", figures.replica_waits),
+        ("fill_chunks_put_off", figures.fill_chunks_put_off),
         ("fills_given", figures.fills_given),
         ("unsettled_entries", figures.unsettled_entries),
     ]);

@@ -31,7 +31,14 @@ pub(crate) enum Phase {
     /// Waits for promises.
     Preparing,
     /// Recovery: takes in what the named nodes hold, the first of them now, from this cursor on.
-    Gathering { sources: Vec<Guid>, cursor: u64 },
+    Gathering {
+        sources: Vec<Guid>,
+        cursor: u64,
+        /// The own store knows what it has.
+        prepared: bool,
+        /// It is asked, or asked for, again then.
+        ask_at: Time,
+    },
     /// Waits for its record to be accepted.
     Accepting,
 }

@@ -177,7 +177,8 @@ pub enum Message {
         cursor: u64,
         /// Entries, tombstones included.
         entries: Vec<Entry>,
-        /// What to ask for next; none at the end.
+        /// What to ask for next; none at the end. Without entries, and the same as `cursor`: it is
+        /// still being read and will come.
         next: Option<u64>,
     },
 }

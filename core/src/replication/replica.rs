@@ -40,7 +40,7 @@ pub trait View {
     fn owners(&self) -> &[Guid];
     /// The nodes that should vote, owners included.
     fn voters(&self) -> &[Guid];
-    /// Whether a fill may be begun now.
+    /// Whether another fill may be begun now: this node may give many already.
     fn may_fill(&self) -> bool {
         true
     }
@@ -88,6 +88,9 @@ pub enum Input {
     Changed,
     /// The record of this term is synced on this node's disk.
     Kept(Term),
+    /// What the store had to read has come: see [`Scan::Wait`](super::Scan) and
+    /// [`Store::prepare_merge`](super::Store::prepare_merge).
+    Scanned,
     /// The node has left for good: it asks for nothing any more.
     ForgetOrigin(Guid),
 }
@@ -230,6 +233,10 @@ pub struct Replica {
     applied: u64,
     requests: Requests,
     filling: Option<Filling>,
+    /// What it was asked for and could not answer yet.
+    asked: Option<(NodeId, Term, u64)>,
+    /// The store was told of a fill that this node gives, or of something to be merged.
+    lent: bool,
     /// No claim of this node before, as backup.
     grant_until: Time,
     /// The base that has excluded it.
@@ -294,6 +301,8 @@ impl Replica {
             applied: 0,
             requests,
             filling: None,
+            asked: None,
+            lent: false,
             grant_until: Time::ZERO,
             stale: None,
             uneasy: None,
@@ -350,6 +359,7 @@ impl Replica {
                 }
             }
             Input::Kept(term) => self.kept(term, cx),
+            Input::Scanned => self.scanned(cx),
             Input::ForgetOrigin(guid) => self.requests.forget_origin(guid),
             Input::Deadline | Input::Changed => {}
         }

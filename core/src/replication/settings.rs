@@ -60,6 +60,9 @@ pub struct Settings {
     pub tail_bytes_max: usize,
     /// A fill is given up when its target lags by so many entries.
     pub fill_lag_max: usize,
+    /// A fill that gets no further is given up after so long, and so is a recovery that can't find
+    /// out what its own disk has.
+    pub fill_stuck_ms: u64,
     /// Bytes of one chunk of a fill.
     pub chunk_bytes_max: usize,
     /// Requests remembered of each origin.
@@ -93,6 +96,7 @@ impl Default for Settings {
             tail_entries_max: 4096,
             tail_bytes_max: 8 * 1024 * 1024,
             fill_lag_max: 4096,
+            fill_stuck_ms: 30_000,
             chunk_bytes_max: 256 * 1024,
             requests_max: 64,
             origins_max: 4096,

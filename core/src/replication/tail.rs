@@ -6,8 +6,9 @@
 //! of earlier terms come first and have none: they stay until the primary says that all that it
 //! has merged at its claim is settled, for that includes them.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use bytes::Bytes;
 
 use super::entry::{Entry, RequestId};
 
@@ -26,6 +27,8 @@ pub(crate) struct Placed {
 pub(crate) struct Tail {
     entries: VecDeque<Placed>,
     bytes: usize,
+    /// The highest version that a watermark has settled.
+    settled_version: u64,
 }
 
 impl Tail {
@@ -74,6 +77,9 @@ impl Tail {
         };
         while let Some(placed) = self.entries.pop_front_if(|placed| goes(placed)) {
             self.bytes -= placed.entry.bytes();
+            if placed.entry.request.is_some() {
+                self.settled_version = self.settled_version.max(placed.entry.version);
+            }
             each(&placed);
         }
     }
@@ -83,6 +89,24 @@ impl Tail {
         let first = self.entries.front().map_or(0, |placed| placed.position);
         let skip = usize::try_from(position.saturating_sub(first)).unwrap_or(usize::MAX);
         self.entries.range(skip.min(self.entries.len())..)
+    }
+
+    /// Whether an entry was here and is known to be everywhere. Versions grow with positions, but
+    /// for entries that a primary has taken over from another lineage: those name no request.
+    pub(crate) fn is_everywhere(&self, entry: &Entry) -> bool {
+        entry.request.is_some() && entry.version <= self.settled_version
+    }
+
+    /// Of each key the newest entry.
+    pub(crate) fn newest(&self) -> impl Iterator<Item = &Entry> {
+        let mut newest: BTreeMap<&Bytes, &Entry> = BTreeMap::new();
+        for Placed { entry, .. } in &self.entries {
+            let known = newest.entry(&entry.key).or_insert(entry);
+            if known.version < entry.version {
+                *known = entry;
+            }
+        }
+        newest.into_values()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Placed> {
@@ -99,6 +123,7 @@ impl Tail {
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
         self.bytes = 0;
+        self.settled_version = 0;
     }
 
     /// Takes in what others hold and puts everything in the order of versions, each entry once,
@@ -110,14 +135,13 @@ impl Tail {
             proposal: 0,
             entry,
         }));
+        let rank = |placed: &Placed| {
+            let entry = &placed.entry;
+            (entry.version, entry.key.clone(), entry.request_id())
+        };
         // A stable sort: of equals the one that somebody waits for comes first.
-        all.sort_by(|one, other| {
-            let rank = |placed: &Placed| (placed.entry.version, placed.entry.key.clone());
-            rank(one).cmp(&rank(other))
-        });
-        all.dedup_by(|later, first| {
-            later.entry.version == first.entry.version && later.entry.key == first.entry.key
-        });
+        all.sort_by_cached_key(rank);
+        all.dedup_by(|later, first| rank(later) == rank(first));
         self.bytes = 0;
         let mut position = 0;
         for placed in all {

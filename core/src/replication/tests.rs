@@ -237,7 +237,7 @@ struct Memory {
 }
 
 impl Store for Memory {
-    fn apply(&mut self, entry: &Entry) -> bool {
+    fn apply(&mut self, entry: &Entry, _: Arrival) -> bool {
         let known = self.entries.get(&entry.key);
         let newer = known.is_none_or(|known| known.version < entry.version);
         if newer {
@@ -246,9 +246,9 @@ impl Store for Memory {
         newer
     }
 
-    fn scan(&mut self, _: u64, _: usize, into: &mut Vec<Entry>) -> Option<u64> {
+    fn scan(&mut self, _: u64, _: usize, into: &mut Vec<Entry>) -> Scan {
         into.extend(self.entries.values().cloned());
-        None
+        Scan::End
     }
 
     fn digest(&self) -> Digest {

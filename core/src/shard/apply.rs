@@ -441,7 +441,7 @@ impl Shard {
     }
 
     /// Whether the disk may hold a record of this key, and whether it is queued already.
-    fn disk_history(&self, hash: KeyHash, key: &[u8]) -> (bool, bool) {
+    pub(super) fn disk_history(&self, hash: KeyHash, key: &[u8]) -> (bool, bool) {
         match self.cache.find(hash, key) {
             Some(place) => {
                 let old = self.cache.view(place).fields;
@@ -506,7 +506,7 @@ impl Shard {
         }
     }
 
-    fn dirty_state(&self) -> DiskState {
+    pub(super) fn dirty_state(&self) -> DiskState {
         if self.persist.is_some() {
             DiskState::Queued
         } else {
@@ -514,7 +514,7 @@ impl Shard {
         }
     }
 
-    fn note_dirty(&mut self, now: Now, hash: KeyHash, value_bytes: usize) {
+    pub(super) fn note_dirty(&mut self, now: Now, hash: KeyHash, value_bytes: usize) {
         if let Some(persist) = &mut self.persist {
             let bytes = u32::try_from(value_bytes).unwrap_or(u32::MAX);
             persist.note_dirty(now.time, hash, bytes.saturating_add(CHANGE_BYTES));

@@ -1,23 +1,313 @@
-//! STAND-IN of the branch `cluster` until `store` is merged. Never lands.
-#![allow(missing_docs)]
+//! One partition's data on this node, memory tier and disk, as replication sees it.
+//!
+//! Decides how an entry and an item become each other, what counts as absent while a partition is
+//! filled and after, and which versions have to be remembered for that. Refuses to know who is
+//! primary and how entries travel.
+//!
+//! A node that has a disk does not know which versions of its keys are there: it knows tags, and
+//! not even all of those. So nothing here asks for the version of a cold record. What is needed of
+//! versions is remembered where it comes up, for as long as it is needed:
+//!
+//! * **As target of a fill**, what has come in this session. A key of which nothing has come yet
+//!   is overwritten whatever the disk has; of others the newer one stays, even if it has left
+//!   memory meanwhile. When all has come, whatever the session does not name is *doomed*: it goes
+//!   from memory at once, and from the disk by a scan of its keys that buries them. Until that is
+//!   through, no read brings a doomed record back ([`Shard::hides`]).
+//! * **As source**, what was handed out in this session: the other side of the comparison, and
+//!   what tells the scan which records have gone out already or have changed since they were read.
+//! * **To merge** entries of another lineage, all of the partition's versions, found by a scan of
+//!   its keys.
+//!
+//! Such maps take about 28 bytes a key and count towards the memory limit.
+//!
+//! What is deleted by a command, here or elsewhere, is buried with its version. A record that is
+//! doomed, or evicted from the disk, is buried with a number that is lower than any version
+//! ([`Copies::burial`]): nobody else has deleted it, so its tombstone must not win over anything.
+//!
+//! Values are copied on their way in, large ones too: a slice of the frame that they came in
+//! would keep all of it in memory, uncounted.
 
-use alloc::collections::BTreeMap;
+mod install;
+mod jobs;
+mod scan;
+mod versions;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::Shard;
-use crate::cache::{DiskState, Fields, INLINE_BYTES_MAX, NewItem};
-use crate::command::Value;
-use crate::disk::{Head, decode, encode_head};
+use crate::cache::View;
+use crate::command::KEY_BYTES_MAX;
+use crate::disk::{Head, encode_head};
 use crate::hash::KeyHash;
-use crate::replication::{Digest, Entry, State, Store};
-use crate::time::Now;
+use crate::replication::{Arrival, Digest, Entry, Scan, State, Store};
+use crate::time::{Now, Time};
+pub(super) use jobs::is_copys;
+use jobs::{Jobs, Want};
+use scan::Reader;
+use versions::{Fingerprint, Versions};
 
+/// Versions below are no versions but numbers of burials.
+const BURIALS_MAX: u64 = 1 << 48;
+/// No clock draws such a version in ten thousand years.
+const VERSIONS_MAX: u64 = 1 << 63;
+/// Bytes of keys whose deletion has found no room in memory: above, nothing is taken in.
+const UNBURIED_BYTES_MAX: usize = 1024 * 1024;
+/// What such a key takes beside its own bytes.
+const UNBURIED_KEY_BYTES: usize = 64;
+/// Merges that are prepared or under way at once, where there is a disk.
+const MERGES_MAX: usize = 4;
+
+/// What has to be kept of copies between calls.
 #[derive(Default)]
 pub(super) struct Copies {
-    entries: BTreeMap<u16, BTreeMap<Bytes, Entry>>,
+    /// Partitions with which something is going on.
+    parts: BTreeMap<u16, Part>,
+    /// Deletions that found no room, with their versions: what the disk has of these keys is gone.
+    unburied: BTreeMap<Vec<u8>, u64>,
+    unburied_bytes: usize,
+    burials: u64,
+    /// Scans that have found out what a partition has on disk.
+    rescans: u64,
+    /// Partitions whose merge waits for others to end.
+    crowded: BTreeSet<u16>,
+    jobs: Jobs,
+    /// What the cache has been charged with.
+    charged_bytes: usize,
+    noted: u32,
+    tend_at: Time,
 }
 
+/// What is going on with one partition.
+#[derive(Default)]
+struct Part {
+    phase: Phase,
+    /// As source: what was handed out in this session.
+    given: Option<Versions>,
+    merge: Option<Merge>,
+    reader: Option<Reader>,
+}
+
+/// What counts as absent.
+#[derive(Default)]
+enum Phase {
+    /// Nothing.
+    #[default]
+    Whole,
+    /// All that has not come in this session: it is set aside.
+    Filling {
+        came: Versions,
+        /// What was doomed when it was set aside: all but these keys.
+        kept_before: Option<Versions>,
+        /// Nothing was set aside.
+        fresh: bool,
+    },
+    /// All but these keys, until it is buried.
+    Purging { kept: Versions, purge: Purge },
+}
+
+/// A scan of a partition's keys that goes its way without anybody asking for more.
+#[derive(Default)]
+struct Walk {
+    after: Vec<u8>,
+    want: Want,
+}
+
+type Purge = Walk;
+
+/// What is known of a partition that something is merged into.
+#[derive(Default)]
+struct Merge {
+    versions: Versions,
+    walk: Walk,
+    ready: bool,
+}
+
+impl Part {
+    fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Whole)
+            && self.given.is_none()
+            && self.merge.is_none()
+            && self.reader.is_none()
+    }
+
+    /// Whether what there is of a key counts as absent.
+    fn hides(&self, key: Fingerprint) -> bool {
+        match &self.phase {
+            Phase::Whole => false,
+            Phase::Filling { came, .. } => !came.contains(key),
+            Phase::Purging { kept, .. } => !kept.contains(key),
+        }
+    }
+
+    /// A key has this version from now on.
+    fn note(&mut self, key: Fingerprint, version: u64) {
+        match &mut self.phase {
+            Phase::Whole => {}
+            Phase::Filling { came: known, .. } | Phase::Purging { kept: known, .. } => {
+                known.note(key, version);
+            }
+        }
+        if let Some(given) = &mut self.given {
+            given.note(key, version);
+        }
+        if let Some(merge) = &mut self.merge {
+            merge.versions.note(key, version);
+        }
+    }
+
+    /// Keys that are remembered.
+    fn keys(&self) -> usize {
+        let phase = match &self.phase {
+            Phase::Whole => 0,
+            Phase::Filling {
+                came, kept_before, ..
+            } => came.len() + kept_before.as_ref().map_or(0, Versions::len),
+            Phase::Purging { kept, .. } => kept.len(),
+        };
+        let given = self.given.as_ref().map_or(0, Versions::len);
+        let merge = self.merge.as_ref().map_or(0, |it| it.versions.len());
+        phase + given + merge + self.reader.as_ref().map_or(0, Reader::keys)
+    }
+}
+
+impl Copies {
+    /// A number for a tombstone that wins over nothing.
+    pub(super) fn burial(&mut self) -> u64 {
+        self.burials += 1;
+        self.burials
+    }
+
+    /// A scan has found out what some partition has on disk.
+    pub(super) fn note_rescan(&mut self) {
+        self.rescans += 1;
+    }
+
+    /// Nothing more is asked of the disk.
+    pub(super) fn begin_stop(&mut self) {
+        self.jobs.stopped = true;
+    }
+
+    fn part(&mut self, partition: u16) -> &mut Part {
+        self.parts.entry(partition).or_default()
+    }
+
+    fn tidy(&mut self, partition: u16) {
+        if self.parts.get(&partition).is_some_and(Part::is_idle) {
+            self.parts.remove(&partition);
+        }
+    }
+
+    fn note(&mut self, partition: u16, key: Fingerprint, version: u64) {
+        if let Some(part) = self.parts.get_mut(&partition) {
+            part.note(key, version);
+            self.noted += 1;
+        }
+    }
+
+    fn forget_unburied(&mut self, key: &[u8]) {
+        if !self.unburied.is_empty() && self.unburied.remove(key).is_some() {
+            self.unburied_bytes -= key.len() + UNBURIED_KEY_BYTES;
+        }
+    }
+}
+
+impl Shard {
+    /// Whether a record that only the disk has counts as absent, be it set aside or to be buried.
+    pub(super) fn hides(&self, hash: KeyHash, key: &[u8]) -> bool {
+        let Copies {
+            parts, unburied, ..
+        } = &self.copies;
+        if !unburied.is_empty() && unburied.contains_key(key) {
+            return true;
+        }
+        if parts.is_empty() {
+            return false;
+        }
+        let part = parts.get(&hash.partition());
+        part.is_some_and(|part| part.hides(Fingerprint::of(hash, key)))
+    }
+
+    /// Whether it will never come back: not even its tag is worth knowing.
+    pub(super) fn dooms(&self, hash: KeyHash, key: &[u8]) -> bool {
+        let part = self.copies.parts.get(&hash.partition());
+        let is_purging = |part: &Part| matches!(part.phase, Phase::Purging { .. });
+        part.is_some_and(is_purging) && self.hides(hash, key)
+    }
+
+    /// The entry that replicates what a command has just left of `key`: an item, or a deletion
+    /// with a version of its own, since a replica may have what this one has evicted.
+    pub(super) fn entry_of(&mut self, now: Now, hash: KeyHash, key: &[u8]) -> Entry {
+        let place = self.cache.find(hash, key);
+        let item = place.and_then(|place| self.item_entry(now, &self.cache.view(place)));
+        let entry = item.unwrap_or_else(|| Entry {
+            key: Bytes::copy_from_slice(key),
+            version: self.clock.next(now),
+            state: State::Tombstone,
+            request: None,
+        });
+        if place.is_some() {
+            self.copies.forget_unburied(key);
+        }
+        let fingerprint = Fingerprint::of(hash, key);
+        self.copies
+            .note(hash.partition(), fingerprint, entry.version);
+        entry
+    }
+
+    /// The entry of an item in memory, unless it is deleted, expired or flushed.
+    fn item_entry(&self, now: Now, view: &View<'_>) -> Option<Entry> {
+        let fields = &view.fields;
+        let value = view.value_slice();
+        let head = Head {
+            version: fields.version,
+            cas: fields.cas,
+            flags: fields.flags,
+            expires_s: fields.expires_s,
+            accessed_s: fields.accessed_s,
+            value_bytes: u32::try_from(value.len()).expect("values stay below 4 GiB"),
+            stale: fields.stale,
+            token_sent: fields.token_sent,
+            fetched: fields.fetched,
+        };
+        let dead = fields.tombstone || head.is_dead(now.unix_s(), self.flushed);
+        (!dead).then(|| entry(view.key, &head, value))
+    }
+
+    /// The entry that stands for a record in memory: none for one that is dead without anybody
+    /// having deleted it.
+    fn memory_entry(&self, now: Now, view: &View<'_>) -> Option<Entry> {
+        let fields = &view.fields;
+        if fields.tombstone && fields.version >= BURIALS_MAX {
+            return Some(Entry {
+                key: Bytes::copy_from_slice(view.key),
+                version: fields.version,
+                state: State::Tombstone,
+                request: None,
+            });
+        }
+        self.item_entry(now, view)
+    }
+}
+
+/// An item's entry: its state is what the disk has of it, head and value.
+fn entry(key: &[u8], head: &Head, value: &[u8]) -> Entry {
+    let mut state = Vec::with_capacity(crate::disk::HEAD_BYTES + value.len());
+    encode_head(head, &mut state);
+    state.extend_from_slice(value);
+    Entry {
+        key: Bytes::copy_from_slice(key),
+        version: head.version,
+        state: State::Item(Bytes::from(state)),
+        request: None,
+    }
+}
+
+/// The data of one partition, lent to its replica for one call.
 pub(super) struct Copy<'a> {
     shard: &'a mut Shard,
     partition: u16,
@@ -25,6 +315,7 @@ pub(super) struct Copy<'a> {
 }
 
 impl<'a> Copy<'a> {
+    /// The data of `partition`, at this moment.
     pub(super) fn new(shard: &'a mut Shard, partition: u16, now: Now) -> Self {
         Self {
             shard,
@@ -32,142 +323,175 @@ impl<'a> Copy<'a> {
             now,
         }
     }
+
+    fn part(&mut self) -> &mut Part {
+        self.shard.copies.part(self.partition)
+    }
+
+    /// Whether an entry is newer than what there is of its key.
+    fn is_newer(&self, hash: KeyHash, entry: &Entry, arrival: Arrival) -> bool {
+        let key = Fingerprint::of(hash, &entry.key);
+        let part = self.shard.copies.parts.get(&self.partition);
+        if let Some(Phase::Filling { came, .. }) = part.map(|part| &part.phase) {
+            return came.is_newer(key, entry.version);
+        }
+        if let Some(place) = self.shard.cache.find(hash, &entry.key) {
+            let known = self.shard.cache.view(place).fields.version;
+            return known < entry.version;
+        }
+        let merge = part.and_then(|part| part.merge.as_ref());
+        match arrival {
+            Arrival::Live | Arrival::Listed => true,
+            Arrival::Merged => merge.is_none_or(|it| it.versions.is_newer(key, entry.version)),
+        }
+    }
+
+    /// Whether neither tier has anything.
+    fn has_nothing(&self) -> bool {
+        let state = self.shard.cache.partition(self.partition);
+        let is_known = self.shard.persist.is_none() || state.complete;
+        state.records == 0 && is_known
+    }
 }
 
 impl Store for Copy<'_> {
-    fn apply(&mut self, entry: &Entry) -> bool {
-        let _ = self.now;
-        self.shard.clock.advance_past(entry.version);
-        let entries = self.shard.copies.entries.entry(self.partition).or_default();
-        if entries
-            .get(&entry.key)
-            .is_some_and(|known| known.version >= entry.version)
-        {
+    fn apply(&mut self, entry: &Entry, arrival: Arrival) -> bool {
+        let hash = KeyHash::of(&entry.key);
+        let bytes = entry.key.len();
+        let is_sound = hash.partition() == self.partition
+            && (1..=KEY_BYTES_MAX).contains(&bytes)
+            && (BURIALS_MAX..VERSIONS_MAX).contains(&entry.version);
+        if !is_sound {
+            self.shard.figures.replica_unreadable += 1;
             return false;
         }
-        entries.insert(entry.key.clone(), entry.clone());
-        let hash = KeyHash::of(&entry.key);
-        match &entry.state {
-            State::Tombstone => {
-                if let Some(place) = self.shard.cache.find(hash, &entry.key) {
-                    self.shard.cache.remove(place);
-                }
-            }
-            State::Item(record) => {
-                let (head, value) = decode(record).expect("a record");
-                let head = Fields {
-                    version: entry.version,
-                    cas: head.cas,
-                    flags: head.flags,
-                    expires_s: head.expires_s,
-                    accessed_s: head.accessed_s,
-                    stale: head.stale,
-                    token_sent: head.token_sent,
-                    fetched: head.fetched,
-                    tombstone: false,
-                    on_disk: false,
-                    disk: DiskState::Clean,
-                };
-                let value = if value.len() > INLINE_BYTES_MAX {
-                    Value::Large(Bytes::copy_from_slice(value))
-                } else {
-                    Value::Small(value)
-                };
-                let _ = self.shard.cache.insert(NewItem {
-                    hash,
-                    key: &entry.key,
-                    head,
-                    value,
-                });
-            }
+        self.shard.clock.advance_past(entry.version);
+        if !self.is_newer(hash, entry, arrival) {
+            return false;
         }
+        let key = Fingerprint::of(hash, &entry.key);
+        self.shard.copies.note(self.partition, key, entry.version);
+        self.shard.install(self.now, hash, entry);
         true
     }
-    fn scan(&mut self, cursor: u64, bytes_max: usize, into: &mut Vec<Entry>) -> Option<u64> {
-        let entries = self.shard.copies.entries.get(&self.partition)?;
-        let mut bytes = 0;
-        for (at, entry) in entries.values().enumerate().skip(cursor as usize) {
-            if bytes >= bytes_max {
-                return Some(at as u64);
-            }
-            bytes += entry.bytes();
-            into.push(entry.clone());
-        }
-        None
+
+    fn scan(&mut self, cursor: u64, bytes_max: usize, into: &mut Vec<Entry>) -> Scan {
+        self.hand_out(cursor, bytes_max, into)
     }
+
     fn digest(&self) -> Digest {
-        let mut digest = Digest::default();
-        let Some(entries) = self.shard.copies.entries.get(&self.partition) else {
-            return digest;
+        let Some(part) = self.shard.copies.parts.get(&self.partition) else {
+            return Digest::default();
         };
-        for entry in entries.values() {
-            digest.sum = digest.sum.wrapping_add(
-                (KeyHash::of(&entry.key).bits() ^ entry.version)
-                    .wrapping_mul(0x9e37_79b9_7f4a_7c15),
-            );
-            digest.count += 1;
+        match &part.phase {
+            Phase::Filling { came, .. } => came.digest(),
+            Phase::Whole | Phase::Purging { .. } => part
+                .given
+                .as_ref()
+                .map_or(Digest::default(), Versions::digest),
         }
-        digest
     }
+
     fn version_highest(&self) -> u64 {
         self.shard.clock.last()
     }
+
     fn is_empty(&self) -> bool {
-        !self.shard.copies.entries.contains_key(&self.partition)
-    }
-    fn set_aside(&mut self) {
-        if let Some(entries) = self.shard.copies.entries.remove(&self.partition) {
-            for key in entries.keys() {
-                let hash = KeyHash::of(key);
-                if let Some(place) = self.shard.cache.find(hash, key) {
-                    self.shard.cache.remove(place);
-                }
-            }
+        let part = self.shard.copies.parts.get(&self.partition);
+        match part.map(|part| &part.phase) {
+            None | Some(Phase::Whole) => self.has_nothing(),
+            Some(Phase::Filling { came, fresh, .. }) => *fresh && came.is_empty(),
+            // Whatever has come since is kept, and the rest is as good as gone.
+            Some(Phase::Purging { kept, .. }) => kept.is_empty(),
         }
     }
-    fn bring_back(&mut self) {}
-    fn discard(&mut self) {}
-}
 
-impl Shard {
-    pub(super) fn entry_of(&mut self, now: Now, hash: KeyHash, key: &[u8]) -> Entry {
-        let key = Bytes::copy_from_slice(key);
-        let place = self.cache.find(hash, &key);
-        let view = place.map(|place| self.cache.view(place));
-        let entry = match view {
-            Some(view) if !view.fields.tombstone => {
-                let value = view.value();
-                let head = Head {
-                    version: view.fields.version,
-                    cas: view.fields.cas,
-                    flags: view.fields.flags,
-                    expires_s: view.fields.expires_s,
-                    accessed_s: view.fields.accessed_s,
-                    value_bytes: value.len() as u32,
-                    stale: view.fields.stale,
-                    token_sent: view.fields.token_sent,
-                    fetched: view.fields.fetched,
-                };
-                let mut record = Vec::new();
-                encode_head(&head, &mut record);
-                record.extend_from_slice(value.as_slice());
-                Entry {
-                    key: key.clone(),
-                    version: view.fields.version,
-                    state: State::Item(Bytes::from(record)),
-                    request: None,
+    fn has_room(&self) -> bool {
+        self.shard.copies.unburied_bytes < UNBURIED_BYTES_MAX
+    }
+
+    fn set_aside(&mut self) {
+        let nothing = self.has_nothing();
+        let part = self.part();
+        let (kept_before, fresh) = match core::mem::take(&mut part.phase) {
+            Phase::Whole => (None, nothing),
+            Phase::Filling {
+                came,
+                kept_before,
+                fresh,
+            } => (kept_before, fresh && came.is_empty()),
+            Phase::Purging { kept, .. } => (Some(kept), false),
+        };
+        part.phase = Phase::Filling {
+            came: Versions::default(),
+            kept_before,
+            fresh,
+        };
+    }
+
+    fn bring_back(&mut self) {
+        let partition = self.partition;
+        let part = self.part();
+        let phase = core::mem::take(&mut part.phase);
+        part.phase = match phase {
+            Phase::Filling {
+                came,
+                kept_before: Some(mut kept),
+                ..
+            } => {
+                kept.merge(&came);
+                Phase::Purging {
+                    kept,
+                    purge: Purge::default(),
                 }
             }
-            _ => Entry {
-                key: key.clone(),
-                version: self.clock.next(now),
-                state: State::Tombstone,
-                request: None,
-            },
+            Phase::Filling { .. } => Phase::Whole,
+            other => other,
         };
-        let entries = self.copies.entries.entry(hash.partition()).or_default();
-        entries.insert(key, entry.clone());
-        entry
+        self.shard.begin_purge(partition);
+        self.shard.copies.tidy(partition);
     }
-    pub(super) fn drive_copies(&mut self, _now: Now, _sink: &mut impl super::Sink) {}
+
+    fn discard(&mut self) {
+        let partition = self.partition;
+        let is_persistent = self.shard.persist.is_some();
+        let part = self.part();
+        match core::mem::take(&mut part.phase) {
+            Phase::Filling { came, fresh, .. } if !fresh => {
+                self.shard.forget_all_but(self.now, partition, &came);
+                if is_persistent {
+                    self.part().phase = Phase::Purging {
+                        kept: came,
+                        purge: Purge::default(),
+                    };
+                    self.shard.begin_purge(partition);
+                }
+            }
+            Phase::Filling { .. } => {}
+            other => part.phase = other,
+        }
+        self.shard.copies.tidy(partition);
+    }
+
+    fn begin_fill(&mut self) {
+        let part = self.part();
+        part.given = Some(Versions::default());
+        part.reader = None;
+    }
+
+    fn end_fill(&mut self) {
+        let part = self.part();
+        if part.given.take().is_some() {
+            part.reader = None;
+        }
+        self.shard.copies.tidy(self.partition);
+    }
+
+    fn prepare_merge(&mut self) -> bool {
+        self.shard.prepare_merge(self.partition)
+    }
+
+    fn end_merge(&mut self) {
+        self.shard.end_merge(self.partition);
+    }
 }

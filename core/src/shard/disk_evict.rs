@@ -177,7 +177,7 @@ impl Shard {
     /// Buries one record that is only on disk.
     fn evict_from_disk(&mut self, now: Now, key: &[u8]) {
         let hash = KeyHash::of(key);
-        let version = self.clock.next(now);
+        let version = self.copies.burial();
         let buried = self.cache.insert(tombstone(hash, key, version));
         if buried.is_ok() {
             self.figures.disk_evictions += 1;

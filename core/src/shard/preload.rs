@@ -158,6 +158,9 @@ impl Shard {
         result: Result<Found, DiskError>,
         sink: &mut impl Sink,
     ) {
+        if super::copy::is_copys(load.ticket) {
+            return self.handle_copy_loaded(now, load, result);
+        }
         if let Ok(Found::Oversized { value_bytes }) = result
             && self.cache.charge(value_bytes as usize).is_ok()
         {
@@ -169,7 +172,7 @@ impl Shard {
             self.cache.discharge(load.value_bytes_max as usize);
         }
         let key = &load.key[size_of::<u16>()..];
-        let Some(slot) = load
+        let Some((slot, overtaken)) = load
             .ticket
             .and_then(|ticket| self.waits.loaded(ticket, key))
         else {
@@ -179,6 +182,8 @@ impl Shard {
         };
         let hash = KeyHash::of(key);
         let outcome = match result {
+            // It may have been read before something newer came and went.
+            _ if overtaken => Ok(()),
             Ok(Found::Nothing) => {
                 self.figures.disk_read_misses += 1;
                 self.note_stale(hash.partition());
@@ -219,6 +224,9 @@ impl Shard {
         head: &Head,
         value: Value<'_>,
     ) -> Result<(), Failure> {
+        if self.hides(hash, key) {
+            return Ok(());
+        }
         if head.is_dead(now.unix_s(), self.flushed) && !planted::has(Bug::ResurrectAtPreload) {
             self.note_expired(now, head.expires_s);
             return Ok(());
@@ -370,6 +378,9 @@ impl Shard {
         result: Result<bool, DiskError>,
         sink: &mut impl Sink,
     ) {
+        if super::copy::is_copys(scan.ticket) {
+            return self.handle_copy_scanned(now, scan, result);
+        }
         if self.evicting.is_scanning() {
             self.handle_evict_scanned(now, scan, result, sink);
             return;
@@ -382,7 +393,7 @@ impl Shard {
             return;
         };
         for record in &scan.records {
-            self.take_scanned(now, record, &scan.buffer);
+            self.meet_scanned(now, record, &scan.buffer);
         }
         if let Some(last) = scan.records.last() {
             scan.after.clear();
@@ -393,6 +404,7 @@ impl Shard {
             return;
         }
         self.cache.end_scan(partition, &mut self.preload.disk_only);
+        self.copies.note_rescan();
         self.preload.scanning = false;
         self.preload.spare = scan;
         if let Stage::Scan(at) = &mut self.preload.stage {
@@ -403,7 +415,7 @@ impl Shard {
 
     /// A record that a scan has met: into memory if it comes with its value and there is room,
     /// else among the tags of what only the disk has.
-    fn take_scanned(&mut self, now: Now, record: &Scanned, buffer: &[u8]) {
+    fn meet_scanned(&mut self, now: Now, record: &Scanned, buffer: &[u8]) {
         let key = record.key.of(buffer);
         let hash = KeyHash::of(key);
         let dead = record.head.is_dead(now.unix_s(), self.flushed);
@@ -415,7 +427,7 @@ impl Shard {
             self.figures.recovered_items += 1;
             self.figures.recovered_bytes += u64::from(record.head.value_bytes);
         }
-        if self.cache.find(hash, key).is_some() {
+        if self.cache.find(hash, key).is_some() || self.dooms(hash, key) {
             return;
         }
         let removed = self
@@ -425,6 +437,7 @@ impl Shard {
         if let Some(value) = record.value
             && !removed
             && !waited_for
+            && !self.hides(hash, key)
             && self.cache.room_for(INLINE_BYTES_MAX)
         {
             let value = Value::Small(value.of(buffer));

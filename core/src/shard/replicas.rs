@@ -19,6 +19,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::copy::Copy;
+use super::persist::Pressure;
 use super::{Applied, Command, Execution, Shard, Sink, count_detail, is_write};
 use crate::cache::Place;
 use crate::command::owned::{CommandBuffers, OwnedCommand};
@@ -110,6 +111,8 @@ pub(crate) struct ReplicaFigures {
     pub(crate) unknown: u64,
     /// Commands that had to wait for their partition's replica.
     pub(crate) waited: u64,
+    /// Parts of fills that were not taken since the disk was too far behind.
+    pub(crate) chunks_put_off: u64,
 }
 
 /// All of them.
@@ -306,6 +309,13 @@ impl Shard {
         }
     }
 
+    /// What replicas have waited for has come from the disk.
+    pub(super) fn tell_scanned(&mut self, now: Now, sink: &mut impl Sink) {
+        for partition in self.take_scanned() {
+            self.feed(now, partition, Input::Scanned, sink);
+        }
+    }
+
     /// Records that voters waited for are on disk.
     pub(super) fn note_kept(&mut self, now: Now, sink: &mut impl Sink) {
         if self.replicas.is_none() {
@@ -349,9 +359,17 @@ impl Shard {
         message: Message,
         sink: &mut impl Sink,
     ) {
-        if self.replicas.is_some() {
-            self.feed(now, partition, Input::Message { from, message }, sink);
+        let is_chunk = matches!(message, Message::FillChunk { .. });
+        let put_off = is_chunk && self.pressure(now) == Pressure::Hard;
+        let Some(replicas) = &mut self.replicas else {
+            return;
+        };
+        if put_off {
+            // It comes again, and nothing that is dirty can be evicted for it.
+            replicas.figures.chunks_put_off += 1;
+            return;
         }
+        self.feed(now, partition, Input::Message { from, message }, sink);
     }
 
     /// Lends everything to one replica, and carries out what comes of it.
@@ -441,6 +459,7 @@ impl Shard {
         figures.repeated_requests = own.repeated;
         figures.unknown_outcomes = own.unknown;
         figures.replica_waits = own.waited;
+        figures.fill_chunks_put_off = own.chunks_put_off;
         figures.fills_given = replicas.fills as u64;
         for partition in replicas.partitions() {
             let Some(replica) = replicas.replica(partition) else {

@@ -39,6 +39,8 @@ struct Wait {
     commands: VecDeque<Pending>,
     /// The key that the last read was for, once it has come back.
     read: Vec<u8>,
+    /// What is read may be older than what came, and went again, meanwhile.
+    overtaken: bool,
 }
 
 #[derive(Default)]
@@ -93,6 +95,7 @@ impl Waits {
             state: State::Open,
             commands: VecDeque::new(),
             read: self.buffers.take(),
+            overtaken: false,
         };
         let entry = &mut self.slots[slot as usize];
         assert!(entry.wait.is_none(), "a free slot holds no wait");
@@ -168,13 +171,23 @@ impl Waits {
             return None;
         }
         self.loads += 1;
-        self.wait(slot).state = State::Loading;
+        let wait = self.wait(slot);
+        wait.state = State::Loading;
+        wait.overtaken = false;
         let generation = self.slots[slot as usize].generation;
         Some(Ticket { slot, generation })
     }
 
-    /// The queue that a finished read belongs to; none for a stale ticket.
-    pub(super) fn loaded(&mut self, ticket: Ticket, key: &[u8]) -> Option<u32> {
+    /// What has a hash is changed by somebody who does not join the queue.
+    pub(super) fn overtake(&mut self, hash: KeyHash) {
+        if let Some(slot) = self.behind(hash) {
+            self.wait(slot).overtaken = true;
+        }
+    }
+
+    /// The queue that a finished read belongs to, and whether it must not be relied upon; none for
+    /// a stale ticket.
+    pub(super) fn loaded(&mut self, ticket: Ticket, key: &[u8]) -> Option<(u32, bool)> {
         let entry = self.slots.get_mut(ticket.slot as usize)?;
         if entry.generation != ticket.generation {
             return None;
@@ -185,9 +198,11 @@ impl Waits {
         }
         wait.state = State::Open;
         wait.read.clear();
-        wait.read.extend_from_slice(key);
+        if !wait.overtaken {
+            wait.read.extend_from_slice(key);
+        }
         self.loads -= 1;
-        Some(ticket.slot)
+        Some((ticket.slot, wait.overtaken))
     }
 
     /// The next queue whose read may now be asked for.

@@ -9,6 +9,7 @@ use crate::replication::entry::{Entry, State};
 use crate::replication::message::Message;
 use crate::replication::planted::{self, Bug};
 use crate::replication::record::Term;
+use crate::replication::store::Arrival;
 use crate::time::Time;
 
 /// What a message of the primary says beside its entry.
@@ -32,7 +33,7 @@ impl Replica {
         if planted::has(Bug::TermsIgnored) && self.follows() != Some(term) && self.complete {
             // What a protocol without terms would do: apply what is newer and acknowledge it.
             if let Some(entry) = &entry {
-                cx.store.apply(entry);
+                cx.store.apply(entry, Arrival::Live);
             }
             self.send_ack(from, term, progress.position, progress.sent, cx);
             return true;
@@ -45,6 +46,10 @@ impl Replica {
         if self.follows() != Some(term) || term.node != from || !(is_member || is_target) {
             self.nack(from.guid, cx.out);
             return false;
+        }
+        if !cx.store.has_room() {
+            self.figures.ignored += 1;
+            return true;
         }
         if is_member {
             let granted = cx.now.plus_millis(self.settings.grant_ms);
@@ -66,8 +71,8 @@ impl Replica {
         let dropped = planted::has(Bug::FillWithoutTombstones)
             && self.filling.is_some()
             && entry.state == State::Tombstone;
-        if !dropped {
-            cx.store.apply(&entry);
+        if !dropped && !self.tail.is_everywhere(&entry) {
+            cx.store.apply(&entry, Arrival::Live);
         }
         if let Some(request) = &entry.request {
             self.requests.note(request);

@@ -16,6 +16,7 @@ use crate::replication::output::Event;
 use crate::replication::planted::{self, Bug};
 use crate::replication::record::{Record, Term};
 use crate::replication::settings::SplitBrain;
+use crate::replication::store::Arrival;
 use crate::time::Time;
 
 impl Replica {
@@ -176,7 +177,7 @@ impl Replica {
         };
         match &claim.phase {
             Phase::Preparing => self.go_on_prepared(cx),
-            Phase::Gathering { .. } => {}
+            Phase::Gathering { .. } => self.gather_on(cx),
             Phase::Accepting => {
                 if claim.is_chosen() {
                     self.open(cx);
@@ -252,16 +253,18 @@ impl Replica {
                 entries.extend(tail);
             }
         }
-        for entry in &entries {
-            cx.store.apply(entry);
-            if let Some(request) = &entry.request {
-                self.requests.note(request);
-            }
+        for request in entries.iter().flat_map(|entry| &entry.request) {
+            self.requests.note(request);
         }
         if planted::has(Bug::NoTailMerge) && claim.was_open.is_none() {
             self.tail.clear();
         }
         self.tail.merge(entries.into_iter());
+        for entry in self.tail.newest() {
+            if !self.tail.is_everywhere(entry) {
+                cx.store.apply(entry, Arrival::Live);
+            }
+        }
     }
 
     /// Accepts the claim's record and asks the voters to.

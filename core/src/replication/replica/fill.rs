@@ -6,6 +6,10 @@
 //! The source sends live entries from the moment it begins, then all that it holds, in chunks, one
 //! at a time: many partitions are filled side by side. Then it holds new writes back until nothing
 //! is unacknowledged, compares digests, and claims.
+//!
+//! Either end may have to wait for its disk. A source tries again when the data has come. A target
+//! need not take a chunk at once, it is sent again; as long as it answers the heartbeats that go
+//! with it, it is not given up, unless nothing moves for very long.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -20,7 +24,7 @@ use crate::replication::planted::{self, Bug};
 use crate::replication::record::Term;
 use crate::replication::requests::Origin;
 use crate::replication::settings::Settings;
-use crate::replication::store::Digest;
+use crate::replication::store::{Arrival, Digest, Scan};
 use crate::time::Time;
 
 /// A fill that this primary gives.
@@ -34,6 +38,8 @@ pub(super) struct Fill {
     sent_at: Time,
     /// When the target was last heard.
     heard: Time,
+    /// When the fill last got further.
+    moved: Time,
     /// Live entries that it has not applied.
     backlog: VecDeque<(u64, Entry)>,
     backlog_bytes: usize,
@@ -43,8 +49,15 @@ pub(super) struct Fill {
 
 enum Step {
     Starting,
-    /// Takes over what the target has of another lineage.
+    /// Finds out what this node has itself, to take over what the target has of another lineage.
+    Preparing,
+    /// Takes that over.
     Merging {
+        cursor: u64,
+    },
+    /// Waits for its own data for this chunk, from this cursor on.
+    Reading {
+        number: u64,
         cursor: u64,
     },
     Chunks {
@@ -82,6 +95,15 @@ pub(super) struct Chunk {
 }
 
 impl Fill {
+    fn merges(&self) -> bool {
+        matches!(self.step, Step::Preparing | Step::Merging { .. })
+    }
+
+    /// Whether the store has to keep something for it: as source, and to merge.
+    pub(super) fn lends(&self) -> (bool, bool) {
+        (!self.merges(), self.merges())
+    }
+
     /// Whether new writes wait for it.
     pub(super) const fn holds_back(&self) -> bool {
         matches!(self.step, Step::Settling { .. } | Step::Verifying { .. })
@@ -89,7 +111,7 @@ impl Fill {
 
     /// Takes note of a live entry. Returns whether it is to be sent.
     pub(super) fn follow(&mut self, position: u64, entry: &Entry, settings: &Settings) -> bool {
-        if matches!(self.step, Step::Merging { .. }) {
+        if self.merges() {
             // The target has not begun, and another session will.
             return false;
         }
@@ -126,6 +148,8 @@ impl Replica {
         if open.fill.is_some() {
             return;
         }
+        cx.store.begin_fill();
+        self.lent = true;
         self.sessions += 1;
         self.figures.fills += 1;
         let message = Message::FillStart {
@@ -144,6 +168,7 @@ impl Replica {
             message,
             sent_at: cx.now,
             heard: cx.now,
+            moved: cx.now,
             backlog: VecDeque::new(),
             backlog_bytes: 0,
             acked: open.last,
@@ -187,20 +212,25 @@ impl Replica {
         };
         match fill.step {
             Step::Starting if merge && !fill.merged => {
-                fill.step = Step::Merging { cursor: 0 };
-                self.send_in_fill(Message::Gather { term, cursor: 0 }, cx);
+                fill.step = Step::Preparing;
+                self.read_on(cx);
             }
             Step::Starting if planted::has(Bug::TargetUnverified) => self.add_target(cx),
             Step::Starting => self.send_chunk(1, 0, cx),
-            Step::Chunks { number: sent, next } if sent == number => match next {
-                Some(cursor) => self.send_chunk(number + 1, cursor, cx),
-                None => {
-                    fill.step = Step::Settling { since: cx.now };
-                    self.settled_enough(cx);
+            Step::Chunks { number: sent, next } if sent == number => {
+                fill.moved = cx.now;
+                match next {
+                    Some(cursor) => self.send_chunk(number + 1, cursor, cx),
+                    None => {
+                        fill.step = Step::Settling { since: cx.now };
+                        self.settled_enough(cx);
+                    }
                 }
-            },
+            }
             Step::Chunks { .. }
+            | Step::Preparing
             | Step::Merging { .. }
+            | Step::Reading { .. }
             | Step::Settling { .. }
             | Step::Verifying { .. } => {}
         }
@@ -218,16 +248,44 @@ impl Replica {
         self.wake(cx.now.plus_millis(self.settings.resend_ms));
     }
 
+    /// Goes on where it had to wait for the own store.
+    pub(super) fn read_on(&mut self, cx: &mut Context<'_>) {
+        let Role::Open(open) = &mut self.role else {
+            return;
+        };
+        let term = open.term;
+        let Some(fill) = &mut open.fill else {
+            return;
+        };
+        match fill.step {
+            Step::Preparing if cx.store.prepare_merge() => {
+                fill.step = Step::Merging { cursor: 0 };
+                (fill.heard, fill.moved) = (cx.now, cx.now);
+                self.lent = true;
+                self.send_in_fill(Message::Gather { term, cursor: 0 }, cx);
+            }
+            Step::Reading { number, cursor } => self.send_chunk(number, cursor, cx),
+            _ => {}
+        }
+    }
+
     fn send_chunk(&mut self, number: u64, cursor: u64, cx: &mut Context<'_>) {
         let mut entries = Vec::new();
-        let next = cx
-            .store
-            .scan(cursor, self.settings.chunk_bytes_max, &mut entries);
+        let bytes_max = self.settings.chunk_bytes_max;
+        let scan = cx.store.scan(cursor, bytes_max, &mut entries);
         let Role::Open(open) = &mut self.role else {
             return;
         };
         let Some(fill) = &mut open.fill else {
             return;
+        };
+        let next = match scan {
+            Scan::Next(next) => Some(next),
+            Scan::End => None,
+            Scan::Wait => {
+                fill.step = Step::Reading { number, cursor };
+                return self.wake(cx.now.plus_millis(self.settings.resend_ms));
+            }
         };
         fill.step = Step::Chunks { number, next };
         let last = next.is_none();
@@ -334,6 +392,10 @@ impl Replica {
             return;
         }
         fill.heard = cx.now;
+        if next == Some(at) {
+            return;
+        }
+        fill.moved = cx.now;
         let version = entries.iter().map(|entry| entry.version).max();
         if let Some(version) = version {
             cx.out.events.push(Event::Merged { version });
@@ -341,7 +403,7 @@ impl Replica {
         let (term, target) = (open.term, fill.target);
         *cursor = next.unwrap_or(at);
         for entry in entries {
-            if cx.store.apply(entry) {
+            if cx.store.apply(entry, Arrival::Merged) {
                 self.figures.merged += 1;
                 // Its request was carried out under another lineage, and counts as forgotten.
                 let entry = Entry {
@@ -364,6 +426,7 @@ impl Replica {
 
     /// What a fill waits for is sent again; a fill that does not go on is given up.
     pub(super) fn fill_due(&mut self, cx: &mut Context<'_>) {
+        self.read_on(cx);
         self.settled_enough(cx);
         let settings = self.settings.clone();
         let Role::Open(open) = &mut self.role else {
@@ -374,10 +437,16 @@ impl Replica {
         };
         let held_since = match fill.step {
             Step::Settling { since } | Step::Verifying { since, .. } => Some(since),
-            Step::Starting | Step::Merging { .. } | Step::Chunks { .. } => None,
+            Step::Starting
+            | Step::Preparing
+            | Step::Merging { .. }
+            | Step::Reading { .. }
+            | Step::Chunks { .. } => None,
         };
-        let silent = cx.now >= fill.heard.plus_millis(settings.silent_ms);
-        let stuck = held_since.is_some_and(|since| cx.now >= since.plus_millis(settings.silent_ms));
+        let waits_for_own = matches!(fill.step, Step::Preparing);
+        let silent = !waits_for_own && cx.now >= fill.heard.plus_millis(settings.silent_ms);
+        let stuck = held_since.is_some_and(|since| cx.now >= since.plus_millis(settings.silent_ms))
+            || cx.now >= fill.moved.plus_millis(settings.fill_stuck_ms);
         if silent || stuck || fill.overrun || !Self::is_alive(fill.target, cx.view) {
             return self.give_fill_up();
         }
@@ -386,7 +455,12 @@ impl Replica {
             return self.wake(due);
         }
         fill.sent_at = cx.now;
-        if !matches!(fill.step, Step::Settling { .. }) {
+        let sends_again = match fill.step {
+            Step::Starting | Step::Merging { .. } | Step::Chunks { .. } => true,
+            Step::Verifying { .. } => true,
+            Step::Preparing | Step::Reading { .. } | Step::Settling { .. } => false,
+        };
+        if sends_again {
             cx.out.send(fill.target.guid, fill.message.clone());
         }
         self.send_backlog(cx);
@@ -401,8 +475,12 @@ impl Replica {
         let Some(fill) = &open.fill else {
             return;
         };
-        if matches!(fill.step, Step::Merging { .. }) {
+        if fill.merges() || matches!(fill.step, Step::Starting) {
             return;
+        }
+        if fill.backlog.is_empty() {
+            // Answered even while chunks are not.
+            cx.out.send(fill.target.guid, open.beat(cx.now));
         }
         for (position, entry) in fill.backlog.iter().take(ENTRIES_MAX) {
             let replicate = Message::Replicate {
@@ -502,13 +580,17 @@ impl Replica {
             return;
         };
         filling.heard = cx.now;
+        if !cx.store.has_room() {
+            self.figures.ignored += 1;
+            return;
+        }
         if chunk.number == filling.number + 1 {
             filling.number = chunk.number;
             filling.all_in = chunk.last;
             for entry in &chunk.entries {
                 let drops = planted::has(Bug::FillWithoutTombstones);
                 if !(drops && entry.state == State::Tombstone) {
-                    cx.store.apply(entry);
+                    cx.store.apply(entry, Arrival::Listed);
                 }
             }
             self.requests.merge(&chunk.requests);

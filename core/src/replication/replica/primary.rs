@@ -502,7 +502,7 @@ impl Open {
         }
     }
 
-    fn beat(&self, now: Time) -> Message {
+    pub(super) fn beat(&self, now: Time) -> Message {
         Message::Replicate {
             term: self.term,
             position: self.last,

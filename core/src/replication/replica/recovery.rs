@@ -13,6 +13,7 @@ use crate::replication::message::{Holding, Message};
 use crate::replication::output::Event;
 use crate::replication::record::{Record, Term};
 use crate::replication::settings::SplitBrain;
+use crate::replication::store::{Arrival, Scan};
 use crate::time::Time;
 
 impl Replica {
@@ -108,12 +109,65 @@ impl Replica {
             return;
         };
         claim.retry_at = cx.now.plus_millis(patience_ms);
-        let term = claim.term;
-        let Some(first) = sources.first().copied() else {
+        if sources.is_empty() {
             return self.recovered(cx);
+        }
+        claim.phase = Phase::Gathering {
+            sources,
+            cursor: 0,
+            prepared: false,
+            ask_at: cx.now,
         };
-        claim.phase = Phase::Gathering { sources, cursor: 0 };
-        cx.out.send(first, Message::Gather { term, cursor: 0 });
+        self.gather_on(cx);
+    }
+
+    /// Asks for what comes next, or again, once this node's own store can tell what is newer.
+    pub(super) fn gather_on(&mut self, cx: &mut Context<'_>) {
+        let resend_at = cx.now.plus_millis(self.settings.resend_ms);
+        let patience_ms = self.settings.claim_ms * 2;
+        let prepare_until_ms = self.settings.fill_stuck_ms;
+        let Role::Claiming(claim) = &mut self.role else {
+            return;
+        };
+        let (term, began) = (claim.term, claim.began);
+        let Phase::Gathering {
+            sources,
+            cursor,
+            prepared,
+            ask_at,
+        } = &mut claim.phase
+        else {
+            return;
+        };
+        if !*prepared {
+            *prepared = cx.store.prepare_merge();
+            *ask_at = if *prepared { cx.now } else { resend_at };
+            let patient = cx.now < began.plus_millis(prepare_until_ms);
+            if *prepared || patient {
+                claim.retry_at = cx.now.plus_millis(patience_ms);
+            }
+        }
+        if *prepared && cx.now >= *ask_at {
+            *ask_at = resend_at;
+            let gather = Message::Gather {
+                term,
+                cursor: *cursor,
+            };
+            if let Some(first) = sources.first() {
+                cx.out.send(*first, gather);
+            }
+        }
+        let at = *ask_at;
+        self.wake(at);
+    }
+
+    /// What the store had to wait for has come: goes on with what waits for it.
+    pub(super) fn scanned(&mut self, cx: &mut Context<'_>) {
+        if let Some((from, term, cursor)) = self.asked.take() {
+            self.gather(from, term, cursor, cx);
+        }
+        self.go_on(cx);
+        self.read_on(cx);
     }
 
     /// Hands out what this node holds, but for what may not have been acknowledged.
@@ -126,9 +180,16 @@ impl Replica {
             cx.store.bring_back();
         }
         let mut entries = Vec::new();
-        let next = cx
-            .store
-            .scan(cursor, self.settings.chunk_bytes_max, &mut entries);
+        let bytes_max = self.settings.chunk_bytes_max;
+        self.asked = None;
+        let next = match cx.store.scan(cursor, bytes_max, &mut entries) {
+            Scan::Next(next) => Some(next),
+            Scan::End => None,
+            Scan::Wait => {
+                self.asked = Some((from, term, cursor));
+                Some(cursor)
+            }
+        };
         if self.complete {
             let unsettled: Vec<_> = self.tail.iter().map(|placed| &placed.entry.key).collect();
             entries.retain(|entry: &Entry| !unsettled.contains(&&entry.key));
@@ -159,20 +220,29 @@ impl Replica {
             }
             Role::Idle | Role::Claiming(_) | Role::Open(_) | Role::Ceded(_) => return,
         };
-        let Phase::Gathering { sources, cursor } = &mut claim.phase else {
+        let Phase::Gathering {
+            sources,
+            cursor,
+            ask_at,
+            ..
+        } = &mut claim.phase
+        else {
             return;
         };
         if sources.first() != Some(&from.guid) || *cursor != at {
             return;
         }
-        for entry in &entries {
-            cx.store.apply(entry);
-        }
         claim.retry_at = cx.now.plus_millis(patience_ms);
+        if next == Some(at) {
+            return;
+        }
+        for entry in &entries {
+            cx.store.apply(entry, Arrival::Merged);
+        }
         if let Some(next) = next {
             *cursor = next;
-            let gather = Message::Gather { term, cursor: next };
-            return cx.out.send(from.guid, gather);
+            *ask_at = cx.now;
+            return self.gather_on(cx);
         }
         let rest = sources.split_off(1);
         self.gather_from(rest, cx);
@@ -194,6 +264,7 @@ impl Replica {
             voters: base.voters.clone(),
             lineage: Some(term),
         };
+        cx.store.end_merge();
         cx.store.discard();
         self.complete = true;
         self.lineage = Some(term);

@@ -5,9 +5,10 @@
 
 use alloc::vec::Vec;
 
+use super::fill::Fill;
 use super::{Context, Replica, Role};
 use crate::member::{Guid, NodeId};
-use crate::replication::claim::Plan;
+use crate::replication::claim::{Phase, Plan};
 use crate::replication::message::Message;
 use crate::replication::output::Event;
 use crate::replication::planted::{self, Bug};
@@ -40,7 +41,24 @@ impl Replica {
                 }
             }
         }
+        self.take_back(cx);
         self.hand_out_record(cx);
+    }
+
+    /// Lets go of what the store keeps for a fill or a merge that has ended in whatever way.
+    fn take_back(&mut self, cx: &mut Context<'_>) {
+        let (fills, merges) = match &self.role {
+            Role::Open(open) => open.fill.as_ref().map_or((false, false), Fill::lends),
+            Role::Claiming(claim) => (false, matches!(claim.phase, Phase::Gathering { .. })),
+            Role::Idle | Role::Ceded(_) => (false, false),
+        };
+        if self.lent && !fills {
+            cx.store.end_fill();
+        }
+        if self.lent && !merges {
+            cx.store.end_merge();
+        }
+        self.lent = fills || merges;
     }
 
     fn watch_again(&mut self, cx: &mut Context<'_>) {
@@ -215,7 +233,8 @@ impl Replica {
             owners.contains(&run.guid) && record.votes(run.guid) && !record.names_guid(run.guid)
         };
         let target = runs.clone().find(unfilled);
-        if let Some(target) = target {
+        let may_fill = !self.is_filling() && cx.view.may_fill();
+        if let Some(target) = target.filter(|_| may_fill) {
             self.begin_fill(target, cx);
         }
         None

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use zufar_core::member::{Guid, NodeId};
 use zufar_core::replication::{
-    Admission, Context, Entry, Event, Input, Liveness, Message, Output, Reading, Record, Replica,
-    Request, Settings, Start, State, Term, View,
+    Admission, Arrival, Context, Entry, Event, Input, Liveness, Message, Output, Reading, Record,
+    Replica, Request, Settings, Start, State, Term, View,
 };
 use zufar_core::time::Time;
 
@@ -68,6 +68,8 @@ pub(super) struct Part {
     pending: BTreeMap<u64, (Ask, Told, u64)>,
     waits: Vec<(Ask, Until)>,
     version: u64,
+    /// What the store has to read comes at once; otherwise it is asked again in vain.
+    reads_at_once: bool,
 }
 
 /// What a part has done, for the world to carry out and to check.
@@ -128,6 +130,7 @@ impl Part {
         now: Time,
     ) -> (Self, Effects) {
         let mut out = Output::default();
+        store.slow = seed & 1 != 0;
         let mut context = Context {
             now,
             view: &belief,
@@ -142,6 +145,7 @@ impl Part {
             pending: BTreeMap::new(),
             waits: Vec::new(),
             version: 0,
+            reads_at_once: seed & 2 != 0,
         };
         let effects = part.drain(out, now, 0);
         (part, effects)
@@ -156,6 +160,15 @@ impl Part {
             out: &mut out,
         };
         self.replica.handle(input, &mut context);
+        if self.reads_at_once && self.store.is_waited_for() {
+            let mut context = Context {
+                now,
+                view: &self.belief,
+                store: &mut self.store,
+                out: &mut out,
+            };
+            self.replica.handle(Input::Scanned, &mut context);
+        }
         self.drain(out, now, unix_ms)
     }
 
@@ -212,7 +225,10 @@ impl Part {
             }),
         };
         use zufar_core::replication::Store as _;
-        assert!(self.store.apply(&entry), "a primary's versions only grow");
+        assert!(
+            self.store.apply(&entry, Arrival::Live),
+            "a primary's versions only grow"
+        );
         let number = self.replica.propose(now, entry, out);
         self.pending
             .insert(number, (ask.clone(), told, self.version));

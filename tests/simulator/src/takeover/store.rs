@@ -7,7 +7,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use zufar_core::hash::KeyHash;
-use zufar_core::replication::{Digest, Entry, State, Store};
+use zufar_core::replication::{Arrival, Digest, Entry, Scan, State, Store};
 
 /// A store in memory; cloned, it is what a disk has kept.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,9 @@ pub(super) struct PlainStore {
     aside: BTreeMap<Bytes, Entry>,
     digest: Digest,
     version_highest: u64,
+    /// Says first that it has to read what it is asked for.
+    pub(super) slow: bool,
+    waited: bool,
 }
 
 fn hash(entry: &Entry) -> u64 {
@@ -46,6 +49,17 @@ impl PlainStore {
         }
     }
 
+    /// Whether what it is asked for has to be asked for again.
+    fn must_wait(&mut self) -> bool {
+        self.waited = self.slow && !self.waited;
+        self.waited
+    }
+
+    /// Whether somebody waits for what it reads.
+    pub(super) const fn is_waited_for(&self) -> bool {
+        self.waited
+    }
+
     fn remove(&mut self, key: &[u8]) {
         if let Some(before) = self.entries.remove(key) {
             self.digest.sum = self.digest.sum.wrapping_sub(hash(&before));
@@ -62,7 +76,7 @@ impl PlainStore {
 }
 
 impl Store for PlainStore {
-    fn apply(&mut self, entry: &Entry) -> bool {
+    fn apply(&mut self, entry: &Entry, _: Arrival) -> bool {
         let newer = self
             .get(&entry.key)
             .is_none_or(|before| before.version < entry.version);
@@ -76,7 +90,10 @@ impl Store for PlainStore {
         newer
     }
 
-    fn scan(&mut self, cursor: u64, bytes_max: usize, into: &mut Vec<Entry>) -> Option<u64> {
+    fn scan(&mut self, cursor: u64, bytes_max: usize, into: &mut Vec<Entry>) -> Scan {
+        if self.must_wait() {
+            return Scan::Wait;
+        }
         // The cursor is a key's number: keys of a run are `k` and one byte.
         let from = match cursor {
             0 => Bound::Unbounded,
@@ -86,12 +103,12 @@ impl Store for PlainStore {
         for (key, entry) in self.entries.range((from, Bound::Unbounded)) {
             if bytes >= bytes_max {
                 let last: &Entry = into.last().expect("something was added");
-                return Some(u64::from(last.key[1]) + 1);
+                return Scan::Next(u64::from(last.key[1]) + 1);
             }
             bytes += key.len() + 100;
             into.push(entry.clone());
         }
-        None
+        Scan::End
     }
 
     fn digest(&self) -> Digest {
@@ -121,11 +138,15 @@ impl Store for PlainStore {
 
     fn bring_back(&mut self) {
         for entry in std::mem::take(&mut self.aside).into_values() {
-            self.apply(&entry);
+            self.apply(&entry, Arrival::Merged);
         }
     }
 
     fn discard(&mut self) {
         self.aside.clear();
+    }
+
+    fn prepare_merge(&mut self) -> bool {
+        !self.must_wait()
     }
 }

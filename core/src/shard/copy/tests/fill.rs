@@ -1,0 +1,348 @@
+//! Fills.
+
+use alloc::collections::{BTreeMap, VecDeque};
+
+use super::*;
+
+/// Histories that are tried.
+const SEEDS: u64 = 300;
+
+/// What a key's last change has left: a value, and when it expires.
+type Model = BTreeMap<Vec<u8>, (Vec<u8>, u32)>;
+
+/// A fill from `one` to `other`, and what both should serve.
+struct Fill {
+    random: Random,
+    names: Vec<Vec<u8>>,
+    one: Node,
+    other: Node,
+    may_evict: bool,
+    model: Model,
+    /// The newest version of each key that was sent, and that has come.
+    sent: BTreeMap<Vec<u8>, u64>,
+    came: BTreeMap<Vec<u8>, u64>,
+    chunks: VecDeque<Vec<Entry>>,
+    live: VecDeque<Entry>,
+    lossy: bool,
+    written: u64,
+}
+
+fn newest(map: &mut BTreeMap<Vec<u8>, u64>, entry: &Entry) {
+    let known = map.entry(entry.key.to_vec()).or_insert(0);
+    *known = entry.version.max(*known);
+}
+
+impl Fill {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let names = keys(2 + random.below(12));
+        let one = Node::new(random.bits() % 3, random.percent(60), true);
+        let other = Node::new(random.bits() % 3, random.percent(60), true);
+        Self {
+            may_evict: random.percent(50),
+            lossy: random.percent(10),
+            random,
+            names,
+            one,
+            other,
+            model: Model::new(),
+            sent: BTreeMap::new(),
+            came: BTreeMap::new(),
+            chunks: VecDeque::new(),
+            live: VecDeque::new(),
+            written: 0,
+        }
+    }
+
+    fn value(&mut self, word: &str) -> Vec<u8> {
+        self.written += 1;
+        let mut value = format!("{word}-{}", self.written).into_bytes();
+        let bytes = *self.random.of(&[20, 20, 20, 200, 5_000]);
+        value.resize(bytes, b'.');
+        value
+    }
+
+    /// What `other` held in an earlier life.
+    fn junk(&mut self) {
+        for _ in 0..self.random.below(40) {
+            let key = self.random.of(&self.names).clone();
+            let value = self.value("junk");
+            if self.random.percent(80) {
+                self.other.set(&key, &value, 0);
+            } else {
+                self.other.delete(&key);
+            }
+            self.disturb();
+        }
+        match self.random.below(5) {
+            0 => self.other.settle(),
+            // A fill that came to its end, and whose purge did not.
+            1 => {
+                let entry = self.one.set(&self.names[0].clone(), b"once", 0);
+                self.model
+                    .insert(self.names[0].clone(), (b"once".to_vec(), 0));
+                self.other.copy().set_aside();
+                self.other.copy().apply(&entry, Arrival::Listed);
+                self.other.copy().discard();
+                self.disturb();
+            }
+            // One that did not, and was followed by a recovery.
+            2 => {
+                self.other.copy().set_aside();
+                self.disturb();
+                if self.random.percent(50) {
+                    self.other.copy().bring_back();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A command on `one`.
+    fn write(&mut self) -> Entry {
+        let key = self.random.of(&self.names).clone();
+        if self.random.percent(30) {
+            self.model.remove(&key);
+            return self.one.delete(&key);
+        }
+        let value = self.value("value");
+        let now_s = self.one.now.unix_s() as u32;
+        let expires_s = if self.random.percent(20) {
+            now_s + self.random.below(4) as u32
+        } else {
+            0
+        };
+        self.model.insert(key.clone(), (value.clone(), expires_s));
+        self.one.set(&key, &value, expires_s)
+    }
+
+    fn disturb(&mut self) {
+        let may_evict = self.may_evict;
+        for node in [&mut self.one, &mut self.other] {
+            node.chaos(&mut self.random, &self.names, may_evict);
+        }
+        // One time for both, nearly.
+        let unix_ms = self.one.now.unix_ms.max(self.other.now.unix_ms);
+        self.one.now.unix_ms = unix_ms;
+        self.other.now.unix_ms = unix_ms;
+    }
+
+    fn flush(&mut self) {
+        let version = self.one.shard.clock.last();
+        self.one.flush(version);
+        self.other.flush(version);
+        self.model.clear();
+    }
+
+    fn is_lost(&mut self) -> bool {
+        self.lossy && self.random.percent(5)
+    }
+
+    /// Sends all of it, however long it takes.
+    fn send(&mut self) {
+        self.other.copy().set_aside();
+        self.one.copy().begin_fill();
+        let mut cursor = Some(0);
+        let mut turns = 0;
+        while cursor.is_some() || !self.chunks.is_empty() || !self.live.is_empty() {
+            turns += 1;
+            assert!(turns < 100_000, "it never ends");
+            match self.random.below(12) {
+                0..3 => {
+                    if let Some(at) = cursor {
+                        cursor = self.scan(at);
+                    }
+                }
+                3..5 => {
+                    if let Some(chunk) = self.chunks.pop_front() {
+                        for entry in chunk {
+                            self.take(&entry, Arrival::Listed);
+                        }
+                    }
+                }
+                5..8 => {
+                    if let Some(entry) = self.live.pop_front() {
+                        self.take(&entry, Arrival::Live);
+                    }
+                }
+                8 if self.written < 150 => {
+                    let entry = self.write();
+                    newest(&mut self.sent, &entry);
+                    self.live.push_back(entry);
+                }
+                9 if self.random.percent(3) => self.flush(),
+                _ => self.disturb(),
+            }
+        }
+    }
+
+    fn scan(&mut self, at: u64) -> Option<u64> {
+        let mut entries = Vec::new();
+        let bytes_max = *self.random.of(&[1, 300, 100_000]);
+        let scan = self.one.copy().scan(at, bytes_max, &mut entries);
+        self.one.drive();
+        for entry in &entries {
+            newest(&mut self.sent, entry);
+        }
+        self.chunks.push_back(entries);
+        match scan {
+            Scan::Next(next) => Some(next),
+            Scan::End => None,
+            Scan::Wait => {
+                assert_eq!(self.chunks.pop_back(), Some(vec![]));
+                Some(at)
+            }
+        }
+    }
+
+    fn take(&mut self, entry: &Entry, arrival: Arrival) {
+        if self.is_lost() {
+            return;
+        }
+        newest(&mut self.came, entry);
+        self.other.copy().apply(entry, arrival);
+        self.other.drive();
+    }
+
+    fn compare(&mut self, seed: u64) {
+        let exact = !self.one.has_lost && !self.other.has_lost;
+        for key in self.names.clone() {
+            let now_s = self.one.now.unix_s() as u32;
+            let alive = |(_, at): &&(Vec<u8>, u32)| *at == 0 || *at > now_s;
+            let wanted = self.model.get(&key).filter(alive).map(|it| it.0.clone());
+            let has = [self.one.get(&key), self.other.get(&key)];
+            for (node, has) in ["source", "target"].into_iter().zip(has) {
+                let words = |bytes: &Option<Vec<u8>>| {
+                    let bytes = bytes
+                        .as_ref()
+                        .map(|bytes| bytes[..12.min(bytes.len())].to_vec());
+                    bytes.map(|bytes| alloc::string::String::from_utf8(bytes).expect("text"))
+                };
+                assert!(
+                    has == wanted || !exact && has.is_none(),
+                    "seed {seed}: the {node} has {:?} and should have {:?}",
+                    words(&has),
+                    words(&wanted),
+                );
+            }
+        }
+    }
+
+    /// The target is in sync: what is written is applied there at once.
+    fn go_on(&mut self, seed: u64) {
+        for _ in 0..60 {
+            match self.random.below(10) {
+                0..2 if self.written < 250 => {
+                    let entry = self.write();
+                    self.other.copy().apply(&entry, Arrival::Live);
+                    self.other.drive();
+                }
+                2 if self.random.percent(3) => self.flush(),
+                3 if self.random.percent(30) => self.compare(seed),
+                _ => self.disturb(),
+            }
+        }
+        self.compare(seed);
+    }
+}
+
+fn run(seed: u64) -> (Fill, bool) {
+    let mut fill = Fill::new(seed);
+    fill.junk();
+    for _ in 0..fill.random.below(60) {
+        fill.write();
+        fill.disturb();
+    }
+    if fill.random.percent(30) {
+        fill.one.settle();
+    }
+    fill.send();
+    let same = fill.one.copy().digest() == fill.other.copy().digest();
+    assert_eq!(same, fill.sent == fill.came, "seed {seed}: digests");
+    (fill, same)
+}
+
+#[test]
+fn a_target_serves_what_its_source_serves_and_nothing_it_held_before() {
+    let mut unequal = 0;
+    for seed in 0..SEEDS {
+        let (mut fill, same) = run(seed);
+        unequal += u64::from(!same);
+        if !same {
+            continue;
+        }
+        fill.other.copy().discard();
+        fill.one.copy().end_fill();
+        fill.other.drive();
+        fill.go_on(seed);
+        // With all buried nothing is kept in mind, and nothing comes back.
+        fill.other.settle();
+        fill.one.settle();
+        fill.other.evict();
+        fill.one.evict();
+        fill.compare(seed);
+        assert!(fill.other.shard.copies.parts.is_empty(), "seed {seed}");
+        assert_eq!(fill.other.shard.copies.charged_bytes, 0, "seed {seed}");
+        assert!(fill.one.shard.copies.parts.is_empty(), "seed {seed}");
+    }
+    assert!(unequal > SEEDS / 50, "{unequal} lossy ones are too few");
+}
+
+#[test]
+fn what_is_brought_back_is_what_was_set_aside() {
+    for seed in 0..200 {
+        let mut random = Random(seed);
+        let mut node = Node::new(1, random.percent(70), true);
+        let names = keys(8);
+        for (at, key) in names.iter().enumerate() {
+            node.set(key, format!("{at}").as_bytes(), 0);
+            node.chaos(&mut random, &names, false);
+        }
+        node.copy().set_aside();
+        for _ in 0..30 {
+            node.chaos(&mut random, &names, false);
+        }
+        node.copy().bring_back();
+        for (at, key) in names.iter().enumerate() {
+            node.chaos(&mut random, &names, false);
+            assert_eq!(node.get(key), Some(format!("{at}").into_bytes()), "{seed}");
+        }
+    }
+}
+
+#[test]
+fn what_nobody_wants_any_more_is_gone_from_both_tiers() {
+    let mut node = Node::new(1, true, true);
+    for key in keys(50) {
+        node.set(&key, b"value", 0);
+    }
+    node.settle();
+    assert_eq!(node.on_disk(), 50);
+    assert!(!node.copy().is_empty());
+    node.copy().set_aside();
+    assert!(!node.copy().is_empty(), "set aside is not gone");
+    node.copy().discard();
+    assert!(node.copy().is_empty());
+    for key in keys(50) {
+        assert_eq!(node.get(&key), None);
+    }
+    node.settle();
+    assert_eq!(node.on_disk(), 0);
+    assert!(node.copy().is_empty());
+    assert_eq!(node.shard.cache.partition(PARTITION).records, 0);
+}
+
+#[test]
+fn a_new_node_scans_nothing_when_it_is_filled() {
+    let (mut one, mut other) = (Node::new(1, false, true), Node::new(2, true, true));
+    other.settle();
+    assert!(other.copy().is_empty());
+    other.copy().set_aside();
+    assert!(other.copy().is_empty());
+    let entry = one.set(&keys(1)[0], b"value", 0);
+    other.copy().apply(&entry, Arrival::Listed);
+    assert!(!other.copy().is_empty());
+    other.copy().discard();
+    assert!(other.shard.copies.parts.is_empty());
+    assert_eq!(other.get(&keys(1)[0]), Some(b"value".to_vec()));
+}
