@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use zufar_core::disk::{Disk, DiskError, NOTE_CEILING, NOTE_FLUSHED, Scan};
+use zufar_core::disk::{
+    Disk, DiskError, NOTE_CEILING, NOTE_FLUSHED, NOTE_FORMATION, NOTE_RECORD, Scan,
+};
 
 use super::support::{Changes, WORKER, flush, load, noise, open, open_all, value};
 use crate::{CORRUPTIONS_MAX, Storage};
@@ -25,6 +27,9 @@ fn fill(directory: &Path) {
     changes
         .note(NOTE_FLUSHED, &50_u64.to_be_bytes())
         .note(NOTE_CEILING, &5000_u64.to_be_bytes())
+        // What the core would find in them is not this crate's business.
+        .note(NOTE_FORMATION, b"?")
+        .note(&[NOTE_RECORD, &[0, 9]].concat(), b"?")
         .write(&storage);
     flush(&storage);
 }
@@ -265,4 +270,7 @@ fn damage_that_keeps_stopping_writes_is_set_aside_in_the_end() {
     assert_eq!(opened.set_aside, None);
     // Or versions could be given twice, and flushed items come back from elsewhere.
     assert_eq!((recovery.flushed, recovery.version_ceiling), (50, 5000));
+    // Or the node would belong to no cluster, and what it has voted for would be forgotten.
+    let notes = recovery.cluster.damaged;
+    assert_eq!(notes, ["cluster/formation", "replica/9"]);
 }
