@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use zufar_tests::cluster::{ask, describe, peer_address, status};
 use zufar_tests::program::{self, Program};
@@ -260,8 +261,8 @@ fn secrets_can_be_rotated() {
 /// The one line of a start that is refused.
 fn refusal(flags: &[&str]) -> String {
     let home = tempfile::tempdir().expect("a temporary directory can be made");
-    let output = std::process::Command::new(program::zufar())
-        .args(["serve", "--no-disk"])
+    let output = Command::new(program::zufar())
+        .args(["serve", "--no-disk", "--guid", "a"])
         .args(flags)
         .env_remove("ZUFAR_SECRET")
         .current_dir(home.path())
@@ -302,4 +303,29 @@ fn what_would_not_be_safe_is_refused_at_the_start() {
     assert!(wrong.contains("secret-file /no/such/file"), "{wrong}");
     let stray = refusal(&["--weight", "5"]);
     assert!(stray.contains("in no cluster"), "{stray}");
+}
+
+/// With a secret the peer port of a node on its own may be open to other hosts, too.
+#[test]
+fn a_node_on_its_own_can_have_a_secret() {
+    if Program::is_stand_in() {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a temporary directory can be made");
+    let secret = secret_file(home.path(), SECRET);
+    let node = small().no_disk().flags(["--secret-file", &secret]).start();
+    let (succeeds, said) = ask(&node, &["--secret-file", &secret]);
+    assert!(succeeds && said.lines().count() == 4, "{said}");
+    let (succeeds, said) = ask(&node, &[]);
+    assert!(
+        !succeeds && said.contains("this node has a cluster secret"),
+        "{said}"
+    );
+    let output = Command::new(program::zufar())
+        .args(["status", &peer_address(&node)])
+        .env("ZUFAR_SECRET", SECRET)
+        .output()
+        .expect("the program can be run");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{errors}");
 }

@@ -229,6 +229,11 @@ fn whoever_joins_is_in_a_cluster() {
                --min-in-sync-replicas 2 --split-brain majority --weight 50 \
                --advertise-client a --advertise-peer b:2";
     let joined = cluster(all);
+    assert!(
+        cluster("--join a --no-disk --guid a")
+            .advertise_peer
+            .is_none()
+    );
     assert_eq!(joined.name, "zufar");
     let seeds: Vec<String> = joined.join.iter().map(ToString::to_string).collect();
     assert_eq!(seeds, ["10.0.0.1:8123", "cache-2:21211", "[::1]:21211"]);
@@ -247,6 +252,10 @@ fn what_is_wrong_with_a_cluster_is_named() {
         ("--cluster a/b", "cluster `a/b`: a name is 1 to 64 letters"),
         (&*long, "cluster `aaa"),
         (&*many, "join: 64 addresses are enough"),
+        (
+            "--join a --no-disk",
+            "no-disk: a node of a cluster that keeps nothing has to be told its guid",
+        ),
         (
             "--cluster a --replication-factor 0",
             "replication-factor 0: it must be from 1 to 7",
