@@ -5,8 +5,10 @@
 
 use std::net::UdpSocket;
 use std::path::Path;
+use std::sync::Arc;
 
 use zufar_core::disk::Recovery;
+use zufar_core::id::WorkerId;
 use zufar_core::member::{Guid, NodeId};
 use zufar_core::node::ClusterSettings;
 use zufar_core::secure::{Credentials, Secrets};
@@ -144,8 +146,23 @@ pub(crate) fn tell_of_notes(plan: &Plan, recovery: &Recovery, log: &Log) {
 }
 
 impl Company {
+    /// All workers of a node that starts at this time.
+    pub(crate) fn workers(
+        &self,
+        settings: &Arc<Settings>,
+        recovery: &Recovery,
+        unix_ms: u64,
+    ) -> Result<Vec<Worker>, StartError> {
+        let ids = (0..settings.workers).map(WorkerId);
+        let workers = ids.map(|id| {
+            let worker = Worker::new(Arc::clone(settings), id, recovery);
+            self.join(worker, unix_ms)
+        });
+        workers.collect()
+    }
+
     /// A worker that knows with whom it speaks.
-    pub(crate) fn join(&self, worker: Worker, unix_ms: u64) -> Result<Worker, StartError> {
+    fn join(&self, worker: Worker, unix_ms: u64) -> Result<Worker, StartError> {
         // The clock of the workers begins when they do.
         let time = Time::ZERO;
         match self {

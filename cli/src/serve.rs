@@ -14,7 +14,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use signal_hook::iterator::Signals;
 use zufar_core::disk::{Disk, Recovery};
-use zufar_core::id::WorkerId;
 use zufar_core::machine::Listener;
 use zufar_core::notice::Notice;
 use zufar_core::settings::Settings;
@@ -75,7 +74,6 @@ struct Node {
     settings: Arc<Settings>,
     clients: Vec<String>,
     peers: Vec<String>,
-    cluster: Option<String>,
     pidfile: Option<PidFile>,
     /// Removed when the node is gone.
     _socket_file: Option<SocketFile>,
@@ -142,12 +140,7 @@ fn start(plan: &Plan, user: Option<&User>, log: &Arc<Log>) -> Result<Node, Start
     let datagrams = prepared.datagrams.take();
     let directory = data_directory.as_deref();
     let company = prepared.company(plan, &settings, &recovery, directory, unix_ms)?;
-    let workers = (0..settings.workers).map(WorkerId);
-    let machines = workers.map(|worker| {
-        let worker = Worker::new(Arc::clone(&settings), worker, &recovery);
-        company.join(worker, unix_ms)
-    });
-    let machines = machines.collect::<Result<Vec<_>, _>>()?;
+    let machines = company.workers(&settings, &recovery, unix_ms)?;
     let sockets = (listening.sockets, datagrams);
     let running = run_workers(plan.runtime, machines, sockets, storage.clone(), log)
         .and_then(|running| obey(signals, running, log))
@@ -158,7 +151,6 @@ fn start(plan: &Plan, user: Option<&User>, log: &Arc<Log>) -> Result<Node, Start
         settings,
         clients: listening.clients,
         peers: listening.peers.iter().map(ToString::to_string).collect(),
-        cluster: plan.cluster.as_ref().map(|cluster| cluster.name.clone()),
         pidfile,
         _socket_file: listening.socket_file,
     })
@@ -319,7 +311,7 @@ impl Node {
             settings: &self.settings,
             clients: &self.clients,
             peers: &self.peers,
-            cluster: self.cluster.as_deref(),
+            cluster: plan.cluster.as_ref().map(|cluster| &*cluster.name),
             runtime: plan.runtime,
             rocksdb_bytes: plan.data.as_ref().map_or(0, |data| data.rocksdb_bytes),
         };

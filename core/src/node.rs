@@ -16,7 +16,7 @@ mod tests;
 mod view;
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -34,7 +34,7 @@ use crate::protocol::peer::{
     self, Frame, Introduction, Reason, VERSION_HIGHEST, VERSION_LOWEST, common_version,
 };
 use crate::replication::SplitBrain;
-use crate::secure::{Credentials, Datagrams, Seed};
+use crate::secure::{Credentials, Datagrams, Refusal, Seed};
 use crate::time::{Now, Time};
 
 use calls::{Call, Calls};
@@ -537,6 +537,29 @@ impl Node {
             frames: Vec::new(),
             then: Then::Finish,
         });
+    }
+
+    /// The other end of a connection that this node has opened does not get through the handshake
+    /// with it: the secrets differ, or the clusters.
+    pub(crate) fn handle_stream_refused(
+        &mut self,
+        now: Now,
+        place: Place,
+        refusal: &Refusal,
+        out: &mut NodeOut<'_>,
+    ) {
+        if let Some(Call::Exchange { address }) = self.calls.of(place.conn) {
+            let text = match refusal {
+                Refusal::Refused { text, .. } => text.to_string(),
+                other => other.to_string(),
+            };
+            let refused = Input::Refused {
+                from: address,
+                reason: refusal.reason(),
+                text: &text,
+            };
+            self.tell(now, refused, out);
+        }
     }
 
     fn take_state(&mut self, now: Now, place: Place, records: &[u8], out: &mut NodeOut<'_>) {

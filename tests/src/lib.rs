@@ -12,6 +12,7 @@
 
 pub mod answers;
 pub mod client;
+pub mod cluster;
 pub mod differential;
 pub mod history;
 pub mod node;
@@ -23,6 +24,7 @@ pub mod script;
 pub mod transcript;
 
 pub use client::Client;
+pub use cluster::Cluster;
 pub use node::{Node, NodeOptions};
 
 use std::time::{Duration, Instant};

@@ -124,6 +124,13 @@ impl NodeOptions {
         self
     }
 
+    /// Its lasting name.
+    #[must_use]
+    pub fn guid(mut self, guid: &str) -> Self {
+        self.guid = guid.to_owned();
+        self
+    }
+
     /// More flags, as they are; only Zufar gets them.
     #[must_use]
     pub fn flags<'a>(mut self, flags: impl IntoIterator<Item = &'a str>) -> Self {
@@ -181,6 +188,17 @@ impl Node {
     #[must_use]
     pub fn options() -> NodeOptions {
         NodeOptions::default()
+    }
+
+    /// Its lasting name.
+    #[must_use]
+    pub fn guid(&self) -> &str {
+        &self.options.guid
+    }
+
+    /// The flags that it is started with from now on, in place of those before.
+    pub fn set_flags<'a>(&mut self, flags: impl IntoIterator<Item = &'a str>) {
+        self.options.flags = flags.into_iter().map(str::to_owned).collect();
     }
 
     /// The client port.

@@ -82,8 +82,8 @@ fn the_ready_line_is_one_line() {
     let line = announced("", |said| said.line());
     assert_eq!(
         line,
-        "node-0 serves clients on 127.0.0.1:8122, [::1]:8122 and peers on 127.0.0.1:8123; \
-         memory 64 MiB, threads 2 on smol, data in /zufar-data/8122, \
+        "node-0 serves clients on 127.0.0.1:8122, [::1]:8122 and peers on 127.0.0.1:8123 \
+         in cluster `shop`; memory 64 MiB, threads 2 on smol, data in /zufar-data/8122, \
          up to 128 MiB more memory for RocksDB"
     );
     assert!(announced("no-disk = true", |said| said.line()).ends_with("no disk"));

@@ -55,6 +55,12 @@ pub(super) fn resolve(options: &Options) -> Result<Option<ClusterPlan>, StartErr
             "cluster `{name}`: a name is 1 to {NAME_BYTES_MAX} letters, digits, `-`, `_` and `.`"
         ));
     }
+    if options.no_disk && options.guid.is_none() {
+        return Err(refuse!(
+            "no-disk: a node of a cluster that keeps nothing has to be told its guid, or each of \
+             its starts would be another node"
+        ));
+    }
     if options.join.len() > JOIN_MAX {
         return Err(refuse!(
             "join: {JOIN_MAX} addresses are enough, any one that answers will do"

@@ -1,3 +1,5 @@
+use zufar_core::replication::SplitBrain;
+
 use super::*;
 use crate::args::{self, Command};
 
@@ -201,4 +203,140 @@ fn no_disk_and_a_data_directory_exclude_each_other_in_a_config_too() {
         toml::from_str("no-disk = true\ndata-dir = \"x\"").expect("right one by one");
     let error = resolve(&config, &host()).expect_err("contradiction");
     assert!(error.0.contains("data-dir"));
+}
+
+fn cluster(line: &str) -> ClusterPlan {
+    plan(line).cluster.expect("a cluster")
+}
+
+#[test]
+fn a_node_is_on_its_own_unless_told_otherwise() {
+    assert_eq!(plan("").cluster, None);
+    assert_eq!(plan("--secret-file s").cluster, None);
+    let plan = plan("--cluster shop --secret-file run/s");
+    assert_eq!(plan.secret_file.as_deref(), Some(Path::new("/work/run/s")));
+    let named = plan.cluster.expect("a cluster");
+    assert_eq!(named.name, "shop");
+    assert_eq!(named.join, []);
+    assert_eq!((named.replication_factor, named.in_sync_min), (2, 1));
+    assert_eq!(named.split_brain, SplitBrain::Available);
+    assert_eq!(named.weight, 100);
+}
+
+#[test]
+fn whoever_joins_is_in_a_cluster() {
+    let all = "--join 10.0.0.1:8123,cache-2 --join [::1] --replication-factor 3 \
+               --min-in-sync-replicas 2 --split-brain majority --weight 50 \
+               --advertise-client a --advertise-peer b:2";
+    let joined = cluster(all);
+    assert!(
+        cluster("--join a --no-disk --guid a")
+            .advertise_peer
+            .is_none()
+    );
+    assert_eq!(joined.name, "zufar");
+    let seeds: Vec<String> = joined.join.iter().map(ToString::to_string).collect();
+    assert_eq!(seeds, ["10.0.0.1:8123", "cache-2:21211", "[::1]:21211"]);
+    assert_eq!((joined.replication_factor, joined.in_sync_min), (3, 2));
+    assert_eq!(joined.split_brain, SplitBrain::Majority);
+    assert_eq!(joined.weight, 50);
+    assert_eq!(joined.advertise_client, "a".parse().ok());
+    assert_eq!(joined.advertise_peer, "b:2".parse().ok());
+}
+
+#[test]
+fn what_is_wrong_with_a_cluster_is_named() {
+    let long = format!("--cluster {}", "a".repeat(65));
+    let many = format!("--join {}", vec!["a"; 65].join(","));
+    for (line, start) in [
+        ("--cluster a/b", "cluster `a/b`: a name is 1 to 64 letters"),
+        (&*long, "cluster `aaa"),
+        (&*many, "join: 64 addresses are enough"),
+        (
+            "--join a --no-disk",
+            "no-disk: a node of a cluster that keeps nothing has to be told its guid",
+        ),
+        (
+            "--cluster a --replication-factor 0",
+            "replication-factor 0: it must be from 1 to 7",
+        ),
+        (
+            "--cluster a --replication-factor 8",
+            "replication-factor 8: it must be from 1 to 7",
+        ),
+        (
+            "--cluster a --min-in-sync-replicas 3",
+            "min-in-sync-replicas 3: it must be from 1 to replication-factor 2",
+        ),
+        (
+            "--cluster a --min-in-sync-replicas 0",
+            "min-in-sync-replicas 0: it must be from 1 to replication-factor 2",
+        ),
+        (
+            "--cluster a --weight 0",
+            "weight 0: it must be from 1 to 10000",
+        ),
+        (
+            "--cluster a --weight 10001",
+            "weight 10001: it must be from 1 to 10000",
+        ),
+    ] {
+        let refusal = refusal(line);
+        assert!(refusal.starts_with(start), "{refusal}");
+        assert!(!refusal.contains('\n'));
+    }
+}
+
+#[test]
+fn what_only_a_cluster_has_is_refused_without_one() {
+    for (name, value) in [
+        ("advertise-client", "a"),
+        ("advertise-peer", "a"),
+        ("replication-factor", "2"),
+        ("min-in-sync-replicas", "1"),
+        ("split-brain", "majority"),
+        ("weight", "1"),
+    ] {
+        let refusal = refusal(&format!("--{name} {value}"));
+        assert_eq!(
+            refusal,
+            format!("{name}: the node is in no cluster; give cluster or join, too")
+        );
+        plan(&format!("--join a --{name} {value}"));
+    }
+}
+
+#[test]
+fn seeds_are_on_loopback_without_a_secret() {
+    for line in ["--join 127.0.0.1:1,[::1]:2", "--join localhost:1"] {
+        assert_eq!(cluster(line).check_without_secret(), Ok(()), "{line}");
+    }
+    let refused = cluster("--join 127.0.0.1:1,192.0.2.1:2").check_without_secret();
+    assert_eq!(
+        refused.expect_err("not loopback").0,
+        "join 192.0.2.1:2: 192.0.2.1 is not loopback, and without a cluster secret nodes speak to \
+         each other on loopback only: set `secret-file`"
+    );
+}
+
+#[test]
+fn a_cluster_may_be_given_in_a_config() {
+    let config: Options = toml::from_str(
+        "cluster = \"shop\"\njoin = [\"a:1\", \"b:2\"]\nsecret-file = \"/s\"\nweight = 7\n\
+         split-brain = \"majority\"\nreplication-factor = 1\nmin-in-sync-replicas = 1\n\
+         advertise-client = \"c\"\nadvertise-peer = \"d:3\"",
+    )
+    .expect("a right config");
+    let merged = |line: &str| {
+        let plan = resolve(&options(line).or(config.clone()), &host()).expect(line);
+        plan.cluster.expect("a cluster")
+    };
+    let none = merged("");
+    assert_eq!((&*none.name, none.join.len(), none.weight), ("shop", 2, 7));
+    assert_eq!(none.split_brain, SplitBrain::Majority);
+    assert_eq!(none.replication_factor, 1);
+    assert_eq!(none.advertise_peer, "d:3".parse().ok());
+    let some = merged("--cluster bank --join e --weight 8 --split-brain available");
+    assert_eq!((&*some.name, some.join.len(), some.weight), ("bank", 1, 8));
+    assert_eq!(some.split_brain, SplitBrain::Available);
 }

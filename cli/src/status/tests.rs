@@ -120,7 +120,7 @@ fn a_node_that_has_not_answered_is_shown_as_it_is_known() {
         ..node()
     };
     let row = "DN  127.0.0.1:8123         ?/?       0                                1\n";
-    assert!(table(&[silent.clone()]).ends_with(row), "{row}");
+    assert!(table(std::slice::from_ref(&silent)).ends_with(row), "{row}");
     let text = json(&[silent]);
     let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let names: Vec<_> = value["nodes"][0]

@@ -57,6 +57,21 @@ impl Refusal {
         }
     }
 
+    /// Whether one of the two has found that they do not belong together. If not, the stream has
+    /// come to its end by an accident.
+    #[must_use]
+    pub const fn is_meant(&self) -> bool {
+        match self {
+            Self::Refused { .. }
+            | Self::ClearText
+            | Self::Encrypted
+            | Self::Version
+            | Self::Secret
+            | Self::Cluster => true,
+            Self::Protocol | Self::Malformed | Self::Forged | Self::Truncated => false,
+        }
+    }
+
     /// What the peer has sent as its refusal, whoever it is.
     pub(super) fn refused(reason: Reason, text: &str) -> Self {
         let shown = |character: char| match character {

@@ -2,6 +2,9 @@
 //!
 //! Decides what is told once it is synced. Refuses to know what is in a note: `notes` has that.
 
+#[cfg(test)]
+mod tests;
+
 use alloc::vec::Vec;
 
 use crate::disk::NOTE_GENERATION;

@@ -158,13 +158,13 @@ impl Worker {
             Event::Received { conn, bytes } => {
                 self.links.figures.bytes_read += bytes.len() as u64;
                 if let Received::Refused(refusal) = self.cluster.peering.receive(conn, bytes) {
-                    self.note_refusal(now, &refusal, actions);
+                    self.note_refusal(now, conn, &refusal, actions);
                 }
                 self.drive_peer(now, conn, actions);
             }
             Event::Finished { conn } => {
                 if let Some(refusal) = self.cluster.peering.finish_input(conn) {
-                    self.note_refusal(now, &refusal, actions);
+                    self.note_refusal(now, conn, &refusal, actions);
                 }
                 self.keep_peer(now, conn, actions);
             }
@@ -697,8 +697,15 @@ impl Worker {
         });
     }
 
-    fn note_refusal(&mut self, now: Now, refusal: &Refusal, actions: &mut Actions) {
+    fn note_refusal(&mut self, now: Now, conn: ConnId, refusal: &Refusal, actions: &mut Actions) {
         self.links.figures.refused_peers += 1;
+        if self.id == WorkerId(0) && self.is_opened(conn) && refusal.is_meant() {
+            let worker = self.id;
+            self.with_node(now, actions, |node, out| {
+                node.handle_stream_refused(now, Place { worker, conn }, refusal, out);
+            });
+            return;
+        }
         if self.cluster.is_member && self.cluster.refusal_told.is_due(now.time) {
             actions.notices.push(Notice {
                 severity: Severity::Warning,

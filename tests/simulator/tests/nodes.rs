@@ -9,6 +9,7 @@ use zufar_core::machine::Listener;
 use zufar_core::member::{Guid, NodeId};
 use zufar_core::membership::Liveness;
 use zufar_core::node::{ClusterSettings, ClusterView};
+use zufar_core::protocol::peer::{Frame, VERSION_HIGHEST, VERSION_LOWEST, decode, encode};
 use zufar_core::replication::SplitBrain;
 use zufar_core::secure::{Credentials, Secrets, Seed};
 use zufar_core::worker::Worker;
@@ -29,12 +30,18 @@ struct Node<'a> {
     cluster: &'a str,
     /// It holds items of an earlier run.
     holds_data: bool,
+    /// It has a disk, and knows what its last run has left there.
+    disk: bool,
+    /// Its operator has named host 0, if it is another one.
+    seeds: bool,
 }
 
 const NODE: Node<'_> = Node {
     secret: Some(SECRET),
     cluster: "shop",
     holds_data: false,
+    disk: false,
+    seeds: true,
 };
 
 /// Hosts 0 to `count`, each of which knows host 0 by its name.
@@ -71,7 +78,12 @@ fn start(world: &mut World, host: HostId, node: Node<'_>) {
 
 fn program(launch: Launch<'_>, node: Node<'_>) -> Program {
     let host = launch.host;
-    let shared = Arc::new(settings(WORKERS, 8 << 20, false));
+    let shared = Arc::new(settings(WORKERS, 8 << 20, node.disk));
+    let recovery = match node.disk {
+        true => launch.disk.recovery(),
+        false => Recovery::default(),
+    };
+    assert!(recovery.cluster.damaged.is_empty());
     let secrets = node
         .secret
         .map(|text| Secrets::parse(text.as_bytes()).expect("long"));
@@ -89,20 +101,19 @@ fn program(launch: Launch<'_>, node: Node<'_>) -> Program {
         rack: "1".into(),
         weight: 100,
         replication_factor: 2,
-        seeds: if host.0 == 0 {
-            Vec::new()
-        } else {
-            vec!["first:8123".into()]
+        seeds: match node.seeds && host.0 > 0 {
+            true => vec!["first:8123".into()],
+            false => Vec::new(),
         },
         in_sync_min: 1,
         split_brain: SplitBrain::Available,
-        members: Vec::new(),
-        formation: None,
-        layout: Vec::new(),
-        holds_data: node.holds_data,
+        members: recovery.cluster.members.clone(),
+        formation: recovery.cluster.formation,
+        layout: recovery.cluster.layout.clone(),
+        holds_data: node.holds_data || recovery.holds_records,
     };
     let worker = |id: u16| -> Box<dyn Runnable> {
-        let worker = Worker::new(Arc::clone(&shared), WorkerId(id), &Recovery::default());
+        let worker = Worker::new(Arc::clone(&shared), WorkerId(id), &recovery);
         let mut seed = [host.0 as u8; 32];
         (seed[0], seed[1]) = (id as u8, launch.run as u8);
         let worker = worker.in_cluster(launch.now, cluster.clone(), Seed::new(seed));
@@ -110,7 +121,7 @@ fn program(launch: Launch<'_>, node: Node<'_>) -> Program {
     };
     Program {
         machines: (0..WORKERS).map(worker).collect(),
-        disk: false,
+        disk: node.disk,
     }
 }
 
@@ -320,8 +331,145 @@ fn any_node_reaches_any_key() {
                 );
             }
         }
-        for host in world.hosts() {
-            eprintln!("{:?}", world.notices_of(host));
+    }
+}
+
+const DISK: Node<'_> = Node { disk: true, ..NODE };
+
+/// Nobody names a seed any more: a node finds the others by its notes, which also say which
+/// cluster it belongs to and who else is in it.
+#[test]
+fn a_node_that_restarts_finds_the_others_by_its_notes() {
+    for (seed, crash) in [(1, Crash::Process), (2, Crash::Power), (3, Crash::Power)] {
+        let mut world = world(seed, 3);
+        for host in 0..3 {
+            start(&mut world, HostId(host), DISK);
+        }
+        agree_within(&mut world, &[0, 1, 2], 10_000);
+        pass(&mut world, 3000);
+        let notes = world.disk_of(HostId(2)).recovery().cluster;
+        assert!(notes.formation.is_some(), "seed {seed}");
+        assert_eq!(notes.layout.len(), 3, "seed {seed}");
+        assert_eq!(notes.members.len(), 2, "seed {seed}");
+        let before = view(&world, HostId(2)).me;
+        // The first node, which all have been told of, is gone for good.
+        for host in 0..3 {
+            world.crash_host(HostId(host), crash);
+        }
+        let alone = Node {
+            seeds: false,
+            ..DISK
+        };
+        for host in [1, 2] {
+            world.boot_host(HostId(host));
+            start(&mut world, HostId(host), alone);
+        }
+        agree_within(&mut world, &[1, 2], 5000);
+        assert!(view(&world, HostId(2)).me > before, "seed {seed}");
+        let digest = |host| view(&world, HostId(host)).placement.digest();
+        assert_eq!(digest(1), digest(2), "seed {seed}");
+        assert_eq!(view(&world, HostId(2)).placement.node_count(), 3);
+    }
+}
+
+/// What a client has stored makes a node's cluster one that is not given up.
+#[test]
+fn clusters_that_were_formed_apart_keep_apart_once_both_hold_an_item() {
+    for stores in [true, false] {
+        let mut world = world(9, 2);
+        start(&mut world, HostId(0), NODE);
+        world.cut_both(HostId(0), HostId(1));
+        start(&mut world, HostId(1), NODE);
+        pass(&mut world, 4000);
+        for host in [0, 1] {
+            let link = world.connect_to(HostId(host), Listener::Client);
+            let store = format!("set key{host} 0 0 1\r\nx\r\n");
+            // Without an item on both sides one of them goes over.
+            if stores || host == 0 {
+                world.send(link, store.as_bytes());
+            }
+        }
+        pass(&mut world, 500);
+        world.heal_all();
+        match stores {
+            false => agree_within(&mut world, &[0, 1], 20_000),
+            true => {
+                pass(&mut world, 20_000);
+                for host in [0, 1] {
+                    assert_eq!(up(&world, HostId(host)), guids(&[host]));
+                    let mut notices = world.notices_of(HostId(host)).iter();
+                    assert!(notices.any(|notice| notice.text.contains("formed apart")));
+                }
+            }
         }
     }
+}
+
+/// What `zufar status` is told by a host, within a second and a little: who is up, and who has
+/// said how it fares.
+fn status(world: &mut World, host: HostId) -> Vec<(String, bool, bool)> {
+    let link = world.connect_to(host, Listener::Peer);
+    let mut question = Vec::new();
+    let (lowest, highest) = (VERSION_LOWEST, VERSION_HIGHEST);
+    let (guid, node) = ("", None);
+    let hello = Frame::Hello {
+        lowest,
+        highest,
+        guid,
+        node,
+    };
+    encode(&hello, &mut question);
+    encode(&Frame::StatusRequest, &mut question);
+    let mut sent = 0;
+    let mut heard = Vec::new();
+    for _ in 0..220 {
+        sent += world.send(link, &question[sent..]);
+        pass(world, 5);
+        heard.extend(world.receive(link, 100_000).0);
+        let mut rest = &heard[..];
+        while let Ok(Some((frame, bytes))) = decode(rest, 64 * 1024) {
+            rest = &rest[bytes..];
+            if let Frame::StatusReply { last, nodes } = frame {
+                assert!(last);
+                let nodes = nodes.iter();
+                let nodes = nodes.map(|it| (it.guid.to_owned(), it.up, it.figures.is_some()));
+                return nodes.collect();
+            }
+        }
+    }
+    panic!("no status from {host:?} within a second");
+}
+
+#[test]
+fn status_shows_all_nodes_also_those_that_do_not_answer() {
+    let bare = Node {
+        secret: None,
+        ..NODE
+    };
+    let mut world = world(5, 3);
+    for host in 0..3 {
+        start(&mut world, HostId(host), bare);
+    }
+    agree_within(&mut world, &[0, 1, 2], 10_000);
+    pass(&mut world, 1000);
+    let rows = |flags: [(bool, bool); 3]| -> Vec<(String, bool, bool)> {
+        let rows = flags.iter().zip(0..);
+        rows.map(|((up, known), host)| (guid(HostId(host)).to_string(), *up, *known))
+            .collect()
+    };
+    for host in [0, 1, 2, 0, 1, 2] {
+        let shown = status(&mut world, HostId(host));
+        assert_eq!(shown, rows([(true, true); 3]));
+    }
+    // Who does not run does not answer, and nobody has found out yet.
+    world.suspend_host(HostId(1), 3000);
+    let shown = status(&mut world, HostId(2));
+    assert_eq!(shown, rows([(true, true), (true, false), (true, true)]));
+    pass(&mut world, 10_000);
+    agree_within(&mut world, &[0, 1, 2], 10_000);
+    world.crash_host(HostId(0), Crash::Process);
+    // Down, and not just suspected.
+    pass(&mut world, 15_000);
+    let shown = status(&mut world, HostId(2));
+    assert_eq!(shown, rows([(false, false), (true, true), (true, true)]));
 }

@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use zufar_core::disk::{Disk, DiskError, NOTE_CEILING, NOTE_FLUSHED, Scan};
+use zufar_core::disk::{
+    Disk, DiskError, NOTE_CEILING, NOTE_FLUSHED, NOTE_FORMATION, NOTE_RECORD, Scan,
+};
 
 use super::support::{Changes, WORKER, flush, load, noise, open, open_all, value};
 use crate::{CORRUPTIONS_MAX, Storage};
@@ -25,6 +27,9 @@ fn fill(directory: &Path) {
     changes
         .note(NOTE_FLUSHED, &50_u64.to_be_bytes())
         .note(NOTE_CEILING, &5000_u64.to_be_bytes())
+        // What the core would find in them is not this crate's business.
+        .note(NOTE_FORMATION, b"?")
+        .note(&[NOTE_RECORD, &[0, 9]].concat(), b"?")
         .write(&storage);
     flush(&storage);
 }
@@ -247,8 +252,17 @@ fn damage_that_keeps_stopping_writes_is_set_aside_in_the_end() {
     flip_a_byte_in_the_middle(directory.path());
     let storage = open(directory.path());
     let batch = Changes::default().put(0, b"k", 9000, b"v").0;
+    let mut notes = vec!["cluster/formation".to_owned(), "replica/9".to_owned()];
     for attempt in 1..=CORRUPTIONS_MAX {
         assert!(storage.set_aside().is_empty(), "attempt {attempt}");
+        // Nothing but memory has it when the last of these databases is set aside.
+        let partition = 9 + attempt as u8;
+        let name = [NOTE_RECORD, &[0, partition]].concat();
+        let note = Changes::default().note(&name, b"?").0;
+        // A compaction may have come across the place by itself.
+        if storage.write(WORKER, &note).is_ok() {
+            notes.push(format!("replica/{partition}"));
+        }
         storage.compact(0, 0);
         // However many writes are waiting, this is one stop.
         for _ in 0..2 * CORRUPTIONS_MAX {
@@ -265,4 +279,6 @@ fn damage_that_keeps_stopping_writes_is_set_aside_in_the_end() {
     assert_eq!(opened.set_aside, None);
     // Or versions could be given twice, and flushed items come back from elsewhere.
     assert_eq!((recovery.flushed, recovery.version_ceiling), (50, 5000));
+    // Or the node would belong to no cluster, and what it has voted for would be forgotten.
+    assert_eq!(recovery.cluster.damaged, notes);
 }

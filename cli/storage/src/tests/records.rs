@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use zufar_core::disk::{
     Disk, DiskError, Found, Head, Load, NOTE_CEILING, NOTE_FLUSH_AT, NOTE_FLUSHED, NOTE_HOT,
-    disk_key,
+    NOTE_LAYOUT, NOTE_RECORD, disk_key,
 };
+use zufar_core::notes::ClusterNotes;
 
 use super::support::{Changes, MIB, count, flush, load, noise, open, open_all, value};
 use crate::database::Pending;
@@ -223,6 +224,27 @@ fn notes_return_in_the_recovery() {
         50,
         "nor after a restart"
     );
+}
+
+/// The core's own encoding is not this crate's business: what it has kept comes back as it was.
+#[test]
+fn notes_of_the_cluster_return_in_the_recovery() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (storage, recovery, _) = open_all(directory.path());
+    assert!(!recovery.holds_records);
+    assert_eq!(recovery.cluster, ClusterNotes::default());
+    Changes::default()
+        .note(NOTE_LAYOUT, b"damaged")
+        .note(&[NOTE_RECORD, &[0, 7]].concat(), b"damaged, too")
+        .note(b"cluster", b"is none of these")
+        .write(&storage);
+    drop(storage);
+    let (storage, recovery, _) = open_all(directory.path());
+    assert_eq!(recovery.cluster.damaged, ["cluster/layout", "replica/7"]);
+    assert!(!recovery.holds_records);
+    Changes::default().put(0, b"k", 60, b"v").write(&storage);
+    drop(storage);
+    assert!(open_all(directory.path()).1.holds_records);
 }
 
 #[test]

@@ -13,12 +13,13 @@ use crate::disk::{
 };
 use crate::hash::KeyHash;
 use crate::id::{ConnId, WorkerId};
-use crate::message::Token;
+use crate::member::Guid;
+use crate::message::{Caller, Token};
 use crate::notice::Notice;
-use crate::replication::Entry;
+use crate::replication::{Entry, Message, Term};
 use crate::settings::{DiskSettings, Limits, Settings, WhenFull};
 use crate::shard::copy::Copy;
-use crate::shard::{Execution, Shard, Sink};
+use crate::shard::{Command, Execution, Shard, Sink};
 use crate::time::{Now, Time};
 
 const MEMORY_BYTES: u64 = 8 << 20;
@@ -123,6 +124,18 @@ impl Sink for Bag {
     }
 
     fn notice(&mut self, _: Notice) {}
+
+    fn refuse(&mut self, _: &Caller, _: Command<'_>, _: Option<Term>) {
+        panic!("a shard without replicas refuses nothing");
+    }
+
+    fn replicate(&mut self, _: Guid, _: u16, _: &Message) {
+        panic!("there are no replicas");
+    }
+
+    fn route(&mut self, _: u16, _: Term) {
+        panic!("there are no replicas");
+    }
 }
 
 /// Records by disk key.
@@ -287,12 +300,13 @@ impl Node {
             sequence: self.asked,
         };
         let (hash, bag) = (KeyHash::of(key), &mut self.bag);
-        let execution = self
-            .shard
-            .execute(self.now, Some(token), hash, key, operation, bag);
+        let execution =
+            self.shard
+                .execute(self.now, &Caller::from(token), hash, key, operation, bag);
         match execution {
             Execution::Done(outcome) => Some(value_of(&outcome)),
             Execution::Deferred => None,
+            Execution::Refused(_) => panic!("nobody else has it"),
         }
     }
 
