@@ -97,7 +97,7 @@ impl Default for Settings {
             tail_bytes_max: 8 * 1024 * 1024,
             fill_lag_max: 4096,
             fill_stuck_ms: 30_000,
-            chunk_bytes_max: 256 * 1024,
+            chunk_bytes_max: 64 * 1024,
             requests_max: 64,
             origins_max: 4096,
         }

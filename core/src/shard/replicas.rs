@@ -46,7 +46,7 @@ use view::PartitionView;
 /// under way, or for others to keep up.
 pub(super) const WAIT_MS_MAX: u64 = 3000;
 /// Fills that one worker gives at a time.
-const FILLS_MAX: usize = 8;
+const FILLS_MAX: usize = 64;
 
 /// Whether a command is carried out here and now.
 enum Gate {
@@ -311,6 +311,9 @@ impl Shard {
 
     /// What replicas have waited for has come from the disk.
     pub(super) fn tell_scanned(&mut self, now: Now, sink: &mut impl Sink) {
+        if self.replicas.is_none() {
+            return;
+        }
         for partition in self.take_scanned() {
             self.feed(now, partition, Input::Scanned, sink);
         }

@@ -6,11 +6,12 @@ use crate::command::Outcome;
 use crate::disk::{Change, Completion, DiskError, Recovery, Request};
 use crate::id::WorkerId;
 use crate::member::{Guid, NodeId};
-use crate::message::Token;
+use crate::message::{Caller, Token};
 use crate::notes::ClusterNotes;
 use crate::notice::Notice;
+use crate::replication::Message;
 use crate::settings::{DiskSettings, Limits, Settings, WhenFull};
-use crate::shard::Sink;
+use crate::shard::{Command, Sink};
 use crate::time::{Now, Time};
 
 /// What a shard has asked of its disk.
@@ -25,6 +26,18 @@ impl Sink for Asked {
     }
 
     fn notice(&mut self, _notice: Notice) {}
+
+    fn refuse(&mut self, _: &Caller, _: Command<'_>, _: Option<Term>) {
+        panic!("a shard without replicas refuses nothing");
+    }
+
+    fn replicate(&mut self, _: Guid, _: u16, _: &Message) {
+        panic!("there are no replicas");
+    }
+
+    fn route(&mut self, _: u16, _: Term) {
+        panic!("there are no replicas");
+    }
 }
 
 fn settings(disk: bool) -> Settings {
