@@ -83,6 +83,24 @@ struct Held {
     command: OwnedCommand,
 }
 
+impl Held {
+    const fn is_write(&self) -> bool {
+        matches!(self.until, Until::Acknowledged(_))
+    }
+
+    /// Whether both are of one connection, or of one other node, whose requests keep their order.
+    fn follows(&self, earlier: &Self) -> bool {
+        match (self.caller.visit, earlier.caller.visit) {
+            (Some(own), Some(theirs)) => own.origin == theirs.origin,
+            (None, None) => {
+                let source = |held: &Self| held.caller.token.map(|it| (it.worker, it.conn));
+                source(self) == source(earlier)
+            }
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+}
+
 /// One partition.
 #[derive(Default)]
 struct Slot {

@@ -164,7 +164,8 @@ impl Shard {
         let Some(replicas) = &mut self.replicas else {
             return;
         };
-        for held in core::mem::take(&mut replicas.slot_mut(partition).held) {
+        let mut all = core::mem::take(&mut replicas.slot_mut(partition).held);
+        while let Some(held) = all.pop_front() {
             match held.until {
                 Until::Acknowledged(number) if out.acknowledged >= Some(number) => {
                     self.let_go(held, sink);
@@ -173,7 +174,11 @@ impl Shard {
                     self.give_up(held, sink);
                 }
                 Until::Position(_) | Until::Confirmed(_) if closed => {
-                    self.ask_again(now, held, sink);
+                    let passed = |later: &Held| later.is_write() && later.follows(&held);
+                    match all.iter().any(passed) {
+                        true => self.say_unknown(held, sink),
+                        false => self.ask_again(now, held, sink),
+                    }
                 }
                 Until::Position(position) if out.committed >= Some(position) => {
                     self.confirm(now, held, sink);
@@ -185,6 +190,16 @@ impl Shard {
                     }
                 }
             }
+        }
+    }
+
+    /// A reading that was never certain can't be taken again: its sender's next commands have been
+    /// carried out, and it would see what they have done.
+    fn say_unknown(&mut self, held: Held, sink: &mut impl Sink) {
+        sink.answer(held.caller.token, Outcome::Failed(Failure::Unknown));
+        if let Some(replicas) = &mut self.replicas {
+            replicas.figures.unknown += 1;
+            replicas.buffers.recycle(held.command);
         }
     }
 
