@@ -210,14 +210,22 @@ impl Shard {
         }
     }
 
-    /// What a reading showed is everywhere by now: but was this node still primary?
+    /// What a reading showed is everywhere by now: but was this node still primary? If it is now,
+    /// it was.
     fn confirm(&mut self, now: Now, held: Held, sink: &mut impl Sink) {
-        let replicas = self.replicas.as_ref();
-        let replica = replicas.and_then(|it| it.replica(held.command.hash.partition()));
-        if replica.is_some_and(|replica| replica.holds_lease(now.time)) {
-            self.let_go(held, sink);
-        } else {
-            self.ask_again(now, held, sink);
+        let partition = held.command.hash.partition();
+        let mut holds = false;
+        self.with_replica(now, partition, sink, |slot, context, _, _| {
+            let replica = slot.as_mut();
+            holds = replica.is_some_and(|replica| replica.confirm(context.now, context.out));
+        });
+        if holds {
+            return self.let_go(held, sink);
+        }
+        let until = Until::Confirmed(now.time);
+        if let Some(replicas) = &mut self.replicas {
+            let held = Held { until, ..held };
+            replicas.slot_mut(partition).held.push_back(held);
         }
     }
 
