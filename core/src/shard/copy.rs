@@ -102,7 +102,8 @@ impl Store for Copy<'_> {
         };
         for entry in entries.values() {
             digest.sum = digest.sum.wrapping_add(
-                (KeyHash::of(&entry.key).bits() ^ entry.version).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+                (KeyHash::of(&entry.key).bits() ^ entry.version)
+                    .wrapping_mul(0x9e37_79b9_7f4a_7c15),
             );
             digest.count += 1;
         }

@@ -88,8 +88,12 @@ impl Held {
         matches!(self.until, Until::Acknowledged(_))
     }
 
-    /// Whether both are of one connection, or of one other node, whose requests keep their order.
+    /// Whether both are of one key and of one connection, whose requests keep their order. Of what
+    /// another node has forwarded it is not known which connections it is of.
     fn follows(&self, earlier: &Self) -> bool {
+        if self.command.hash != earlier.command.hash {
+            return false;
+        }
         match (self.caller.visit, earlier.caller.visit) {
             (Some(own), Some(theirs)) => own.origin == theirs.origin,
             (None, None) => {
