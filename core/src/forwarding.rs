@@ -21,7 +21,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use crate::command::owned::{CommandBuffers, OwnedCommand};
-use crate::command::{Failure, Operation};
+use crate::command::{Failure, Operation, StoreMode};
 use crate::hash::KeyHash;
 use crate::member::NodeId;
 use crate::message::Token;
@@ -212,6 +212,7 @@ impl Forwarding {
         }
         lane.refusals_in_row = 0;
         self.wake(partition);
+        self.give_up_passed(partition, u64::MAX, sink);
         self.retarget(partition, target);
         self.drive(now, partition, sink);
     }
@@ -266,6 +267,8 @@ impl Forwarding {
         }
         lane.refusals_in_row += 1;
         let rests = lane.refusals_in_row > REFUSALS_AT_ONCE_MAX || hint.is_none();
+        // Neither this one nor any behind it has been carried out.
+        self.give_up_passed(partition, sequence, sink);
         self.retarget(partition, hint);
         if rests {
             self.rest(now, partition);
@@ -284,6 +287,7 @@ impl Forwarding {
             })
             .collect();
         for partition in hit {
+            self.give_up_passed(partition, u64::MAX, sink);
             self.retarget(partition, None);
             self.rest(now, partition);
             self.drive(now, partition, sink);
@@ -363,6 +367,45 @@ impl Forwarding {
         }
     }
 
+    /// Fails requests below the sequence `before` that can't be sent again: they may have been
+    /// carried out without changing anything, which nobody remembers, and so may a write of the
+    /// same client and key that was sent behind them. Sent again, they would be carried out behind
+    /// that write.
+    fn give_up_passed(&mut self, partition: u16, before: u64, sink: &mut impl Sink) {
+        let Some(lane) = self
+            .lanes
+            .get(&partition)
+            .filter(|lane| lane.queue.len() > 1)
+        else {
+            return;
+        };
+        let (mut writes, mut passed) = (Vec::new(), Vec::new());
+        for sequence in lane.queue.iter().rev().copied() {
+            let Some(pending) = self.pending(sequence).filter(|pending| pending.tried) else {
+                continue;
+            };
+            let source = (
+                pending.token.worker,
+                pending.token.conn,
+                pending.command.hash,
+            );
+            let operation = pending.command.operation();
+            if sequence < before && writes.contains(&source) && may_change_nothing(&operation) {
+                passed.push(sequence);
+            }
+            if !matches!(operation, Operation::Fetch(_) | Operation::Inspect) {
+                writes.push(source);
+            }
+        }
+        for sequence in passed {
+            if let Some(pending) = self.take(sequence) {
+                self.leave(partition, sequence);
+                sink.fail(pending.token, Failure::Unknown);
+                self.buffers.recycle(pending.command);
+            }
+        }
+    }
+
     /// Whatever was sent is to be sent again, to `target`.
     fn retarget(&mut self, partition: u16, target: Option<Term>) {
         let lane = self.lanes.get_mut(&partition).expect("only lanes change");
@@ -435,6 +478,12 @@ impl Forwarding {
             );
         }
     }
+}
+
+/// Whether a request may turn out to change nothing.
+fn may_change_nothing(operation: &Operation<'_>) -> bool {
+    !matches!(operation, Operation::Store(store)
+        if store.mode == StoreMode::Set && store.compare.is_none())
 }
 
 /// What the requests of other nodes have been refused, at the node that refuses.

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::Fetch;
+use crate::command::{Fetch, StoreMode};
 use crate::id::{ConnId, WorkerId};
 use crate::member::Guid;
 
@@ -224,8 +224,8 @@ fn there_is_room_for_so_many_and_so_much() {
     bench.forwarding.finish(bench.now, 7);
     assert!(bench.forwarding.has_room());
     let mut bench = Bench::new();
-    let operation = Operation::Store(crate::command::Store {
-        mode: crate::command::StoreMode::Set,
+    let operation = Operation::Store(Store {
+        mode: StoreMode::Set,
         flags: 0,
         expiry: crate::command::Expiry::Never,
         value: crate::command::Value::Small(&[b'v'; 4000]),

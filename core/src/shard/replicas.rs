@@ -86,6 +86,28 @@ struct Held {
     command: OwnedCommand,
 }
 
+impl Held {
+    const fn is_write(&self) -> bool {
+        matches!(self.until, Until::Acknowledged(_))
+    }
+
+    /// Whether both are of one key and of one connection, whose requests keep their order. Of what
+    /// another node has forwarded it is not known which connections it is of.
+    fn follows(&self, earlier: &Self) -> bool {
+        if self.command.hash != earlier.command.hash {
+            return false;
+        }
+        match (self.caller.visit, earlier.caller.visit) {
+            (Some(own), Some(theirs)) => own.origin == theirs.origin,
+            (None, None) => {
+                let source = |held: &Self| held.caller.token.map(|it| (it.worker, it.conn));
+                source(self) == source(earlier)
+            }
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+}
+
 /// One partition.
 #[derive(Default)]
 struct Slot {

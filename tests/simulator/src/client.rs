@@ -91,6 +91,14 @@ impl Client {
         self.asked.iter().filter(owed).count()
     }
 
+    /// What it waits for, in words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let asked = self.asked.iter().map(|asked| Excerpt(&asked.request.bytes));
+        let asked: Vec<Excerpt<'_>> = asked.collect();
+        format!("{:?} waits for {asked:?}", self.link)
+    }
+
     /// Whether requests can be sent.
     #[must_use]
     pub fn can_ask(&self) -> bool {

@@ -330,18 +330,7 @@ impl Replica {
         if planted::has(Bug::ServeWhileClaiming) && self.reads_while_claiming() {
             return Reading::Now;
         }
-        let Role::Open(open) = &mut self.role else {
-            return Reading::Refused(self.not_primary());
-        };
-        let settings = &self.settings;
-        let holds = open.members.lease_holds(now, settings.lease_ms);
-        if !open.members.lease_holds(now, settings.lease_ms / 2) {
-            open.confirm = open.confirm.max(if holds { None } else { Some(now) });
-            // One at a time: when it is answered, the next one is for all who have come since.
-            if open.members.confirmed() >= Some(open.asked_at) {
-                self.heartbeat(now, out);
-            }
-        }
+        let holds = self.confirm(now, out);
         let Role::Open(open) = &self.role else {
             return Reading::Refused(self.not_primary());
         };
@@ -353,6 +342,24 @@ impl Replica {
         } else {
             Reading::AfterConfirmation
         }
+    }
+
+    /// Asks the backups whether this node is primary, if it has to or will have to soon. Returns
+    /// whether that is certain now; if not, [`Output::confirmed`] will say.
+    pub fn confirm(&mut self, now: Time, out: &mut Output) -> bool {
+        let Role::Open(open) = &mut self.role else {
+            return false;
+        };
+        let settings = &self.settings;
+        let holds = open.members.lease_holds(now, settings.lease_ms);
+        if !open.members.lease_holds(now, settings.lease_ms / 2) {
+            open.confirm = open.confirm.max(if holds { None } else { Some(now) });
+            // One at a time: when it is answered, the next one is for all who have come since.
+            if open.members.confirmed() >= Some(open.asked_at) {
+                self.heartbeat(now, out);
+            }
+        }
+        holds
     }
 
     /// Whether the last write of the key is everywhere: a read that was confirmed may be answered.

@@ -172,7 +172,8 @@ impl Shard {
         let Some(replicas) = &mut self.replicas else {
             return;
         };
-        for held in core::mem::take(&mut replicas.slot_mut(partition).held) {
+        let mut all = core::mem::take(&mut replicas.slot_mut(partition).held);
+        while let Some(held) = all.pop_front() {
             match held.until {
                 Until::Acknowledged(number) if out.acknowledged >= Some(number) => {
                     self.let_go(held, sink);
@@ -181,7 +182,11 @@ impl Shard {
                     self.give_up(held, sink);
                 }
                 Until::Position(_) | Until::Confirmed(_) if closed => {
-                    self.ask_again(now, held, sink);
+                    let passed = |later: &Held| later.is_write() && later.follows(&held);
+                    match all.iter().any(passed) {
+                        true => self.say_unknown(held, sink),
+                        false => self.ask_again(now, held, sink),
+                    }
                 }
                 Until::Position(position) if out.committed >= Some(position) => {
                     self.confirm(now, held, sink);
@@ -196,6 +201,16 @@ impl Shard {
         }
     }
 
+    /// A reading that was never certain can't be taken again: its sender's next commands have been
+    /// carried out, and it would see what they have done.
+    fn say_unknown(&mut self, held: Held, sink: &mut impl Sink) {
+        sink.answer(held.caller.token, Outcome::Failed(Failure::Unknown));
+        if let Some(replicas) = &mut self.replicas {
+            replicas.figures.unknown += 1;
+            replicas.buffers.recycle(held.command);
+        }
+    }
+
     fn let_go(&mut self, held: Held, sink: &mut impl Sink) {
         sink.answer(held.caller.token, held.outcome);
         if let Some(replicas) = &mut self.replicas {
@@ -203,14 +218,22 @@ impl Shard {
         }
     }
 
-    /// What a reading showed is everywhere by now: but was this node still primary?
+    /// What a reading showed is everywhere by now: but was this node still primary? If it is now,
+    /// it was.
     fn confirm(&mut self, now: Now, held: Held, sink: &mut impl Sink) {
-        let replicas = self.replicas.as_ref();
-        let replica = replicas.and_then(|it| it.replica(held.command.hash.partition()));
-        if replica.is_some_and(|replica| replica.holds_lease(now.time)) {
-            self.let_go(held, sink);
-        } else {
-            self.ask_again(now, held, sink);
+        let partition = held.command.hash.partition();
+        let mut holds = false;
+        self.with_replica(now, partition, sink, |slot, context, _, _| {
+            let replica = slot.as_mut();
+            holds = replica.is_some_and(|replica| replica.confirm(context.now, context.out));
+        });
+        if holds {
+            return self.let_go(held, sink);
+        }
+        let until = Until::Confirmed(now.time);
+        if let Some(replicas) = &mut self.replicas {
+            let held = Held { until, ..held };
+            replicas.slot_mut(partition).held.push_back(held);
         }
     }
 

@@ -12,6 +12,7 @@ use zufar_core::worker::Worker;
 use super::keys::partition_of;
 use super::node::guid;
 use super::run::{Run, SETTLE_MS_MAX};
+use crate::client::Client;
 use crate::operation::{Answer, KeyNumber, Mode, Operation, Value};
 use crate::request::Request;
 use crate::world::{HostId, Incident};
@@ -50,7 +51,12 @@ impl Run {
                 break;
             }
             if now >= by {
-                let wrong = wrong.unwrap_or_else(|| format!("{waits} requests are not answered"));
+                let wrong = wrong.unwrap_or_else(|| {
+                    let waiting = self.actors.iter().map(|actor| &actor.client);
+                    let waiting = waiting.filter(|client| client.unanswered() > 0);
+                    let waiting: Vec<String> = waiting.map(Client::describe).collect();
+                    format!("{waits} requests are not answered: {waiting:?}")
+                });
                 return Err(format!("{SETTLE_MS_MAX} ms after the last fault: {wrong}"));
             }
         }
