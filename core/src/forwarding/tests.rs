@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::{Fetch, StoreMode};
+use crate::command::{Fetch, Store, StoreMode};
 use crate::id::{ConnId, WorkerId};
 use crate::member::Guid;
 

@@ -40,6 +40,8 @@ pub(super) struct Open {
     pub(super) asked_at: Time,
     /// Whether something waits for the members.
     pub(super) waits: bool,
+    /// Whether some member did not seem to run when that was last looked at.
+    pub(super) absent: bool,
     pub(super) fill: Option<Fill>,
     /// Whom to hand over to, and when to do so at the latest.
     pub(super) ceding: Option<(NodeId, Time)>,
@@ -89,6 +91,7 @@ impl Replica {
             confirm: None,
             asked_at: cx.now,
             waits: last > 0,
+            absent: false,
             fill: None,
             ceding: None,
             upkeep_at: cx.now,
@@ -255,7 +258,7 @@ impl Replica {
         if open.members.is_empty() {
             self.settle(out);
         } else {
-            self.wake(now.plus_millis(self.settings.resend_ms));
+            self.wake_for_members(now);
         }
     }
 
@@ -398,7 +401,20 @@ impl Replica {
         for member in open.members.iter().filter(|member| member.joined) {
             out.send(member.node.guid, open.beat(now));
         }
-        self.wake(now.plus_millis(self.settings.resend_ms));
+        self.wake_for_members(now);
+    }
+
+    /// Something is said again if it is not answered. Members that do not run are looked after at
+    /// once, now that something waits for them.
+    fn wake_for_members(&mut self, now: Time) {
+        let mut at = now.plus_millis(self.settings.resend_ms);
+        if let Role::Open(open) = &mut self.role
+            && core::mem::take(&mut open.absent)
+        {
+            open.upkeep_at = now;
+            at = now;
+        }
+        self.wake(at);
     }
 
     // Sending again.

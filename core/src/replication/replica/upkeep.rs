@@ -81,6 +81,10 @@ impl Replica {
         self.send_again(cx);
         self.fill_due(cx);
         self.cede_due(cx);
+        if let Role::Open(open) = &mut self.role {
+            let mut members = open.members.iter();
+            open.absent = members.any(|member| !Self::is_alive(member.node, cx.view));
+        }
         let Role::Open(open) = &self.role else {
             return;
         };
