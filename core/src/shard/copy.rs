@@ -73,6 +73,8 @@ pub(super) struct Copies {
     burials: u64,
     /// Scans that have found out what a partition has on disk.
     rescans: u64,
+    /// Scans that were begun to hand something out.
+    scans: u64,
     /// Partitions whose merge waits for others to end.
     crowded: BTreeSet<u16>,
     jobs: Jobs,
