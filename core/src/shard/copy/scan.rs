@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::jobs::{Job, Jobs, Want, value_load};
-use super::{Copies, Copy, Fingerprint, Versions, Walk, entry};
+use super::{Copies, Copy, Fingerprint, Rule, Versions, Walk, entry};
 use crate::disk::{self, Head, Load, Scanned};
 use crate::hash::KeyHash;
 use crate::id::Ticket;
@@ -276,6 +276,7 @@ impl Copy<'_> {
         let reader = self.reader();
         let is_first = Some(place) > reader.asked;
         reader.ask(place);
+        let is_first = is_first || !self.shard.copies.keeps(Rule::LostIsHandedOutAgain);
         let next = self.hand_out_memory(from, bytes_max, into);
         if !is_first {
             self.reader().pending.clear();
@@ -456,7 +457,8 @@ impl Copy<'_> {
         let version = place.map_or(record.head.version, |place| {
             self.shard.cache.view(place).fields.version
         });
-        if self.shard.hides(hash, key) || !self.is_unknown(fingerprint, version) {
+        let moved = place.is_some() && !self.shard.copies.keeps(Rule::MovedIsHandedOut);
+        if moved || self.shard.hides(hash, key) || !self.is_unknown(fingerprint, version) {
             return Offer::Passed;
         }
         if let Some(place) = place {
