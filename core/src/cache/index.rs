@@ -316,6 +316,10 @@ mod tests {
                         model.iter().filter(|known| known.0 == tag).map(|known| known.1).collect();
                     prop_assert_eq!(all(&index, tag), expected);
                 }
+                let first = index.next_tag(0);
+                let walk = core::iter::successors(first, |tag| index.next_tag(tag + 1));
+                let tags: BTreeSet<u32> = model.iter().map(|known| known.0).collect();
+                prop_assert!(walk.eq(tags), "in order, each once");
             }
         }
     }

@@ -1,6 +1,8 @@
 //! The parts of the machine by themselves, and the few rules that one replica shows alone. How
 //! replicas act together is for the simulator.
 
+mod fills;
+
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -185,6 +187,33 @@ fn a_merged_tail_has_each_entry_once_in_the_order_of_versions() {
     );
 }
 
+#[test]
+fn each_request_of_a_merged_tail_stays_and_what_is_everywhere_is_known() {
+    let with = |version, sequence| Entry {
+        request: Some(request(sequence)),
+        ..entry("a", version)
+    };
+    let mut tail = Tail::default();
+    tail.push(1, 7, with(1, 1));
+    tail.push(2, 8, with(2, 2));
+    // Another replica has both, and one more request that has left the same state.
+    let last = tail.merge(vec![with(1, 1), with(2, 2), with(2, 3)].into_iter());
+    assert_eq!(last, 3);
+    let numbers: Vec<_> = tail.iter().map(|placed| placed.proposal).collect();
+    assert_eq!(numbers, [7, 8, 0], "whoever waits is not forgotten");
+    let newest: Vec<_> = tail.newest().map(|entry| entry.version).collect();
+    assert_eq!(newest, [2]);
+    assert!(!tail.is_everywhere(&with(1, 1)));
+    tail.commit(1, true, |_| {});
+    assert!(tail.is_everywhere(&with(1, 1)) && !tail.is_everywhere(&with(2, 2)));
+    assert!(
+        !tail.is_everywhere(&entry("a", 1)),
+        "one of another lineage"
+    );
+    tail.clear();
+    assert!(!tail.is_everywhere(&with(1, 1)));
+}
+
 // Members.
 
 #[test]
@@ -234,6 +263,12 @@ impl View for Alone {
 #[derive(Default)]
 struct Memory {
     entries: BTreeMap<Bytes, Entry>,
+    /// It has to read what it is asked for.
+    slow: bool,
+    full: bool,
+    /// Fills and merges begun and ended.
+    fills: i32,
+    merges: i32,
 }
 
 impl Store for Memory {
@@ -247,8 +282,32 @@ impl Store for Memory {
     }
 
     fn scan(&mut self, _: u64, _: usize, into: &mut Vec<Entry>) -> Scan {
+        if self.slow {
+            return Scan::Wait;
+        }
         into.extend(self.entries.values().cloned());
         Scan::End
+    }
+
+    fn has_room(&self) -> bool {
+        !self.full
+    }
+
+    fn begin_fill(&mut self) {
+        self.fills += 1;
+    }
+
+    fn end_fill(&mut self) {
+        self.fills = 0;
+    }
+
+    fn prepare_merge(&mut self) -> bool {
+        self.merges = 1;
+        !self.slow
+    }
+
+    fn end_merge(&mut self) {
+        self.merges = 0;
     }
 
     fn digest(&self) -> Digest {

@@ -62,9 +62,44 @@ const UNBURIED_KEY_BYTES: usize = 64;
 /// Merges that are prepared or under way at once, where there is a disk.
 const MERGES_MAX: usize = 4;
 
+/// A rule that can be broken, to see whether a test notices: only ever in tests, and then in one
+/// shard alone, so that others may run beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// What is set aside counts as absent when an entry comes.
+    AsideIsAbsent,
+    /// What has come in a session is not replaced by something older, evicted or not.
+    CameIsKnown,
+    /// What is doomed is not read.
+    DoomedIsHidden,
+    /// What is doomed is buried.
+    DoomedIsBuried,
+    /// What is written while a partition is purged is kept.
+    WrittenIsKept,
+    /// A write of a doomed record that is under way is undone.
+    UnderWayIsUndone,
+    /// A deletion outlasts what the disk has.
+    DeletedIsBuried,
+    /// A read that was overtaken is made again.
+    OvertakenIsReadAgain,
+    /// Only what was handed out already is passed over.
+    MovedIsHandedOut,
+    /// An answer that may be lost is not counted.
+    LostIsHandedOutAgain,
+    /// Live entries count in a session.
+    LiveCounts,
+    /// What is written while something is merged is known.
+    WrittenIsKnown,
+    /// A burial wins over nothing.
+    BurialWinsNothing,
+}
+
 /// What has to be kept of copies between calls.
 #[derive(Default)]
 pub(super) struct Copies {
+    #[cfg(test)]
+    broken: Option<Rule>,
+
     /// Partitions with which something is going on.
     parts: BTreeMap<u16, Part>,
     /// Deletions that found no room, with their versions: what the disk has of these keys is gone.
@@ -73,6 +108,8 @@ pub(super) struct Copies {
     burials: u64,
     /// Scans that have found out what a partition has on disk.
     rescans: u64,
+    /// Scans that were begun to hand something out.
+    scans: u64,
     /// Partitions whose merge waits for others to end.
     crowded: BTreeSet<u16>,
     jobs: Jobs,
@@ -176,9 +213,25 @@ impl Part {
 }
 
 impl Copies {
+    /// Whether a rule holds.
+    #[cfg(test)]
+    pub(super) fn keeps(&self, rule: Rule) -> bool {
+        self.broken != Some(rule)
+    }
+
+    /// Whether a rule holds.
+    #[cfg(not(test))]
+    #[inline(always)]
+    pub(super) const fn keeps(&self, _: Rule) -> bool {
+        true
+    }
+
     /// A number for a tombstone that wins over nothing.
     pub(super) fn burial(&mut self) -> u64 {
         self.burials += 1;
+        if !self.keeps(Rule::BurialWinsNothing) {
+            return VERSIONS_MAX - 1;
+        }
         self.burials
     }
 
@@ -203,7 +256,17 @@ impl Copies {
     }
 
     fn note(&mut self, partition: u16, key: Fingerprint, version: u64) {
+        let kept = self.keeps(Rule::WrittenIsKept);
+        let known = self.keeps(Rule::WrittenIsKnown);
+        let counts = self.keeps(Rule::LiveCounts);
         if let Some(part) = self.parts.get_mut(&partition) {
+            let is_purging = matches!(part.phase, Phase::Purging { .. });
+            if (is_purging && !kept)
+                || (part.merge.is_some() && !known)
+                || (part.given.is_some() && !counts)
+            {
+                return;
+            }
             part.note(key, version);
             self.noted += 1;
         }
@@ -229,7 +292,8 @@ impl Shard {
             return false;
         }
         let part = parts.get(&hash.partition());
-        part.is_some_and(|part| part.hides(Fingerprint::of(hash, key)))
+        self.copies.keeps(Rule::DoomedIsHidden)
+            && part.is_some_and(|part| part.hides(Fingerprint::of(hash, key)))
     }
 
     /// Whether it will never come back: not even its tag is worth knowing.
@@ -332,8 +396,11 @@ impl<'a> Copy<'a> {
     fn is_newer(&self, hash: KeyHash, entry: &Entry, arrival: Arrival) -> bool {
         let key = Fingerprint::of(hash, &entry.key);
         let part = self.shard.copies.parts.get(&self.partition);
-        if let Some(Phase::Filling { came, .. }) = part.map(|part| &part.phase) {
-            return came.is_newer(key, entry.version);
+        let copies = &self.shard.copies;
+        if let Some(Phase::Filling { came, .. }) = part.map(|part| &part.phase)
+            && copies.keeps(Rule::AsideIsAbsent)
+        {
+            return came.is_newer(key, entry.version) || !copies.keeps(Rule::CameIsKnown);
         }
         if let Some(place) = self.shard.cache.find(hash, &entry.key) {
             let known = self.shard.cache.view(place).fields.version;

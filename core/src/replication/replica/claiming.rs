@@ -61,6 +61,8 @@ impl Replica {
             tail: Vec::new(),
         };
         let patience_ms = self.settings.claim_ms + self.random_below(self.settings.claim_ms);
+        let retry_at = cx.now.plus_millis(patience_ms);
+        self.wake(retry_at);
         let claim = Claim {
             term,
             plan,
@@ -68,7 +70,7 @@ impl Replica {
             listed: listed.clone(),
             phase: Phase::Preparing,
             began: cx.now,
-            retry_at: cx.now.plus_millis(patience_ms),
+            retry_at,
             promises: alloc::vec![own],
             blanks: Vec::new(),
             base: None,

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use super::{Phase, UNBURIED_KEY_BYTES, Versions};
+use super::{Phase, Rule, UNBURIED_KEY_BYTES, Versions};
 use crate::cache::{DiskState, Fields, INLINE_BYTES_MAX, NewItem, NoRoom, Place};
 use crate::command::Value;
 use crate::disk::{Head, decode};
@@ -36,7 +36,9 @@ impl Shard {
     /// Puts an entry's state in the place of whatever there is of its key. Without room the key
     /// counts as evicted.
     pub(super) fn install(&mut self, now: Now, hash: KeyHash, entry: &Entry) {
-        self.waits.overtake(hash);
+        if self.copies.keeps(Rule::OvertakenIsReadAgain) {
+            self.waits.overtake(hash);
+        }
         self.copies.forget_unburied(&entry.key);
         let State::Item(state) = &entry.state else {
             return self.bury(now, hash, &entry.key, entry.version);
@@ -99,7 +101,8 @@ impl Shard {
     pub(super) fn bury(&mut self, now: Now, hash: KeyHash, key: &[u8], version: u64) {
         let found = self.cache.find(hash, key);
         let Some(place) = found else {
-            if self.persist.is_some() && self.cache.may_be_on_disk(hash) {
+            let buries = self.copies.keeps(Rule::DeletedIsBuried);
+            if buries && self.persist.is_some() && self.cache.may_be_on_disk(hash) {
                 self.bury_unseen(now, hash, key, version);
             }
             return;
@@ -165,7 +168,8 @@ impl Shard {
             from = tag + 1;
             while let Some((place, hash)) = self.next_unwanted(partition, tag, kept, &mut key) {
                 let fields = self.cache.view(place).fields;
-                if self.persist.is_some() && fields.disk == DiskState::Submitted {
+                let undoes = self.copies.keeps(Rule::UnderWayIsUndone);
+                if undoes && self.persist.is_some() && fields.disk == DiskState::Submitted {
                     let version = self.copies.burial();
                     self.bury(now, hash, &key, version);
                 } else {
@@ -225,6 +229,7 @@ impl Shard {
         let is_doomed = part.is_some_and(|part| {
             matches!(part.phase, Phase::Purging { .. }) && part.hides(Fingerprint::of(hash, key))
         });
+        let is_doomed = is_doomed && self.copies.keeps(Rule::DoomedIsBuried);
         if !is_doomed || self.cache.find(hash, key).is_some() {
             return true;
         }

@@ -12,22 +12,33 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::jobs::{Job, Jobs, Want, value_load};
-use super::{Copies, Copy, Fingerprint, Versions, Walk, entry};
+use super::{Copies, Copy, Fingerprint, Rule, Versions, Walk, entry};
 use crate::disk::{self, Head, Load, Scanned};
 use crate::hash::KeyHash;
 use crate::id::Ticket;
 use crate::replication::{Entry, Scan};
 use crate::time::Time;
 
-/// Marks cursors of the disk's part; what follows counts what was handed out of it.
+/// Marks cursors of the disk's part, whose low bits count what was handed out of it; those of
+/// memory's part are a tag. Between the two is the number of the scan, where there is a disk.
 const DISK: u64 = 1 << 63;
+const SCAN_SHIFT: u32 = 40;
+const SCANS_MASK: u64 = (1 << (63 - SCAN_SHIFT)) - 1;
+const PLACE_MASK: u64 = (1 << SCAN_SHIFT) - 1;
 /// A value up to here is read without asking for its size first.
 const UNASKED_BYTES_MAX: u32 = 1024 * 1024;
 
-/// How far a scan is in the disk's part.
+/// How far a scan is, where there is a disk. Somebody who asks for another scan's cursor, be it
+/// that one was forgotten or begun by a message that came twice, gets a new one that goes on there
+/// and passes nothing over.
 pub(super) struct Reader {
+    scan: u64,
     /// What the walk through memory has handed out, where no session remembers it.
     passed: Versions,
+    /// The same of the last answer, which may be lost. It has come once somebody asks for more.
+    pending: Vec<(Fingerprint, u64)>,
+    /// The furthest cursor that was asked for.
+    asked: Option<u64>,
     /// The partition was all in memory when the scan began, and how many scans had found out
     /// such things then.
     in_memory_since: Option<u64>,
@@ -77,11 +88,14 @@ impl Piece {
 }
 
 impl Reader {
-    fn new(used: Time) -> Self {
+    fn new(scan: u64, used: Time) -> Self {
         Self {
+            scan,
             passed: Versions::default(),
+            pending: Vec::new(),
+            asked: None,
             in_memory_since: None,
-            number: 0,
+            number: 1,
             after: Vec::new(),
             before: Vec::new(),
             until: Vec::new(),
@@ -94,6 +108,19 @@ impl Reader {
 
     pub(super) fn keys(&self) -> usize {
         self.passed.len()
+    }
+
+    /// Somebody asks for what comes at this cursor. What was answered to the same before may have
+    /// been something else, and either answer may be the one that counts: then none does.
+    fn ask(&mut self, cursor: u64) {
+        if Some(cursor) > self.asked {
+            for (key, version) in self.pending.drain(..) {
+                self.passed.note(key, version);
+            }
+            self.asked = Some(cursor);
+        } else {
+            self.pending.clear();
+        }
     }
 
     /// What it holds beside keys.
@@ -229,15 +256,6 @@ impl Reader {
     }
 }
 
-impl Copies {
-    fn reader(&mut self, partition: u16, now: Time) -> &mut Reader {
-        let part = self.part(partition);
-        let reader = part.reader.get_or_insert_with(|| Reader::new(now));
-        reader.used = now;
-        reader
-    }
-}
-
 impl Copy<'_> {
     pub(super) fn hand_out(
         &mut self,
@@ -245,42 +263,61 @@ impl Copy<'_> {
         bytes_max: usize,
         into: &mut Vec<Entry>,
     ) -> Scan {
+        let place = cursor & PLACE_MASK;
+        let from = u32::try_from(place).unwrap_or(u32::MAX);
+        if self.shard.persist.is_none() {
+            let next = self.hand_out_memory(from, bytes_max, into);
+            return next.map_or(Scan::End, |next| Scan::Next(next.into()));
+        }
+        let scan = self.go_on_with(cursor);
         if cursor & DISK != 0 {
-            return self.hand_out_disk(cursor & !DISK, bytes_max, into);
+            return self.hand_out_disk(place, bytes_max, into);
         }
-        if cursor == 0 {
-            self.begin_scan();
+        let reader = self.reader();
+        let is_first = Some(place) > reader.asked;
+        reader.ask(place);
+        let is_first = is_first || !self.shard.copies.keeps(Rule::LostIsHandedOutAgain);
+        let next = self.hand_out_memory(from, bytes_max, into);
+        if !is_first {
+            self.reader().pending.clear();
         }
-        let from = u32::try_from(cursor).unwrap_or(u32::MAX);
-        if let Some(next) = self.hand_out_memory(from, bytes_max, into) {
-            return Scan::Next(next.into());
+        if let Some(next) = next {
+            return Scan::Next(scan << SCAN_SHIFT | u64::from(next));
         }
-        if self.shard.persist.is_none() || self.is_all_in_memory() {
+        if self.is_all_in_memory() {
             self.end_scan();
             return Scan::End;
         }
-        let reader = self.reader();
-        // Numbers of an earlier scan must mean nothing in this one.
-        Scan::Next(DISK | reader.number)
+        Scan::Next(DISK | scan << SCAN_SHIFT | self.reader().number)
     }
 
     fn reader(&mut self) -> &mut Reader {
-        self.shard.copies.reader(self.partition, self.now.time)
+        let now = self.now.time;
+        let part = self.part();
+        part.reader.get_or_insert_with(|| Reader::new(0, now))
     }
 
-    fn begin_scan(&mut self) {
-        if self.shard.persist.is_none() {
-            return;
+    /// Finds the scan that a cursor belongs to, or begins it. Returns its number.
+    fn go_on_with(&mut self, cursor: u64) -> u64 {
+        let now = self.now.time;
+        let mut scan = cursor >> SCAN_SHIFT & SCANS_MASK;
+        if cursor == 0 {
+            self.shard.copies.scans = self.shard.copies.scans % SCANS_MASK + 1;
+            scan = self.shard.copies.scans;
         }
+        let reader = self.part().reader.as_mut();
+        if let Some(reader) = reader.filter(|reader| reader.scan == scan) {
+            reader.used = now;
+            return scan;
+        }
+        let mut reader = Reader::new(scan, now);
         let complete = self.shard.cache.partition(self.partition).complete;
         let rescans = self.shard.copies.rescans;
-        let number = self.part().reader.as_ref().map_or(1, |it| it.number + 2);
-        let mut reader = Reader::new(self.now.time);
-        reader.number = number;
-        reader.in_memory_since = complete.then_some(rescans);
+        reader.in_memory_since = (complete && cursor == 0).then_some(rescans);
         if let Some(mut before) = self.part().reader.replace(reader) {
             before.drop_piece(&mut self.shard.copies.jobs);
         }
+        scan
     }
 
     /// Whether nothing was on disk only at any time since the scan began: what is known to be
@@ -340,7 +377,10 @@ impl Copy<'_> {
         };
         match (&mut part.given, &mut part.reader) {
             (Some(given), _) => given.note(key, version),
-            (None, Some(reader)) => reader.passed.note(key, version),
+            (None, Some(reader)) => {
+                reader.pending.push((key, version));
+                true
+            }
             (None, None) => false,
         };
         self.shard.copies.noted += 1;
@@ -348,11 +388,11 @@ impl Copy<'_> {
 
     fn hand_out_disk(&mut self, number: u64, bytes_max: usize, into: &mut Vec<Entry>) -> Scan {
         let partition = self.partition;
-        self.reader();
         let Copies { parts, jobs, .. } = &mut self.shard.copies;
         let Some(reader) = parts.get_mut(&partition).and_then(|it| it.reader.as_mut()) else {
             return Scan::Wait;
         };
+        reader.ask(DISK);
         reader.stand_at(number, jobs);
         let Some(mut piece) = reader.piece.take() else {
             reader.want_piece(partition, jobs);
@@ -405,7 +445,7 @@ impl Copy<'_> {
             jobs.give_back(piece.scan);
             reader.want_piece(partition, jobs);
         }
-        Scan::Next(DISK | reader.number)
+        Scan::Next(DISK | reader.scan << SCAN_SHIFT | reader.number)
     }
 
     /// What is to be handed out of a record that the disk has, or had when it was read.
@@ -417,7 +457,8 @@ impl Copy<'_> {
         let version = place.map_or(record.head.version, |place| {
             self.shard.cache.view(place).fields.version
         });
-        if self.shard.hides(hash, key) || !self.is_unknown(fingerprint, version) {
+        let moved = place.is_some() && !self.shard.copies.keeps(Rule::MovedIsHandedOut);
+        if moved || self.shard.hides(hash, key) || !self.is_unknown(fingerprint, version) {
             return Offer::Passed;
         }
         if let Some(place) = place {

@@ -422,6 +422,19 @@ impl Node {
         }
     }
 
+    /// Lets the disk write and sync, and nothing else.
+    pub(super) fn write_all(&mut self) {
+        for _ in 0..40 {
+            self.pass(60);
+            let ordered = |request: &Request| request.lane() == Lane::Ordered;
+            while let Some(at) = self.bag.requests.iter().position(ordered) {
+                let request = self.bag.requests.remove(at).expect("it is there");
+                let completion = self.disk.perform(request);
+                self.shard.handle_disk(self.now, completion, &mut self.bag);
+            }
+        }
+    }
+
     /// Lets the disk come after.
     pub(super) fn settle(&mut self) {
         for _ in 0..40 {
