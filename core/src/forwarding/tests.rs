@@ -225,7 +225,7 @@ fn there_is_room_for_so_many_and_so_much() {
     assert!(bench.forwarding.has_room());
     let mut bench = Bench::new();
     let operation = Operation::Store(crate::command::Store {
-        mode: crate::command::StoreMode::Set,
+        mode: StoreMode::Set,
         flags: 0,
         expiry: crate::command::Expiry::Never,
         value: crate::command::Value::Small(&[b'v'; 4000]),
