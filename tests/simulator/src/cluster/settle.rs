@@ -37,8 +37,9 @@ impl Run {
             let now = self.world.time();
             if now >= calm.plus_millis(ASKING_MS) && self.asking {
                 self.asking = false;
-                for actor in &mut self.actors {
-                    actor.client.read_all();
+                for actor in 0..self.actors.len() {
+                    self.actors[actor].client.read_all();
+                    self.progress(actor)?;
                 }
             }
             let waits = self.actors.iter().map(|actor| actor.client.unanswered());
