@@ -255,8 +255,9 @@ impl Run {
                 other => self.react(other)?,
             }
         }
+        let all = self.describe(partition_of(key));
         Err(format!(
-            "{host:?} does not answer, with all in place: {operation:?}"
+            "{host:?} does not answer, with all in place: {operation:?}{all}"
         ))
     }
 }
