@@ -87,6 +87,8 @@ struct Lane {
     epoch: u32,
     queue: VecDeque<u64>,
     refusals_in_row: u32,
+    /// Refusals since the last answer.
+    refusals: u32,
     /// Nothing is sent before this.
     resting_until: Option<Time>,
 }
@@ -217,10 +219,12 @@ impl Forwarding {
         self.drive(now, partition, sink);
     }
 
-    /// Partitions whose requests have nowhere to go.
-    pub(crate) fn unrouted(&self) -> impl Iterator<Item = u16> + '_ {
+    /// Partitions whose requests have nowhere to go, and how often they have been refused since
+    /// the last answer.
+    pub(crate) fn unrouted(&self) -> impl Iterator<Item = (u16, u32)> + '_ {
         let lanes = self.lanes.iter();
-        lanes.filter_map(|(partition, lane)| lane.target.is_none().then_some(*partition))
+        let unrouted = lanes.filter(|(_, lane)| lane.target.is_none());
+        unrouted.map(|(partition, lane)| (*partition, lane.refusals))
     }
 
     /// A request has been answered: whose it was, unless that is of no interest any more.
@@ -239,6 +243,7 @@ impl Forwarding {
             .get_mut(&partition)
             .expect("a request has a lane");
         lane.refusals_in_row = 0;
+        lane.refusals = 0;
         self.leave(partition, sequence);
         self.buffers.recycle(pending.command);
         Some(pending.token)
@@ -266,6 +271,7 @@ impl Forwarding {
             return; // The lane has been sent again since.
         }
         lane.refusals_in_row += 1;
+        lane.refusals += 1;
         let rests = lane.refusals_in_row > REFUSALS_AT_ONCE_MAX || hint.is_none();
         // Neither this one nor any behind it has been carried out.
         self.give_up_passed(partition, sequence, sink);

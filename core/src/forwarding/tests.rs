@@ -179,7 +179,7 @@ fn what_a_broken_link_may_have_lost_waits_for_a_way() {
     forwarding.lose(bench.now, node(1), seen);
     assert_eq!(bench.sent(), []);
     let partition = KeyHash::of(b"a").partition();
-    assert!(bench.forwarding.unrouted().eq([partition]));
+    assert!(bench.forwarding.unrouted().eq([(partition, 0)]));
     let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
     forwarding.route(bench.now, partition, Some(term(2)), seen);
     assert_eq!(bench.sent(), [(2, 7, 1 + 1), (2, 8, 1 + 1)]);

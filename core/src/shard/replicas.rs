@@ -608,11 +608,16 @@ impl Shard {
 
     /// Has a command go elsewhere, and all that its sender has sent behind it.
     fn turn_away(&mut self, caller: &Caller, partition: u16, hint: Option<Term>) -> Gate {
+        self.note_refused(caller, partition);
+        Gate::Refused(hint)
+    }
+
+    /// Nothing of `partition` is carried out any more that this one's sender has sent behind it.
+    fn note_refused(&mut self, caller: &Caller, partition: u16) {
         if let (Some(visit), Some(replicas)) = (caller.visit, &mut self.replicas) {
             let epoch = visit.attempt.epoch;
             replicas.refused.note(visit.origin, partition, epoch);
         }
-        Gate::Refused(hint)
     }
 
     /// The same for a command that has waited. `None` if it is done with; otherwise whether it has
@@ -785,6 +790,7 @@ impl Shard {
             Reading::AfterConfirmation => Some(Until::Confirmed(now.time)),
             Reading::Refused(_) => {
                 self.give_output_back(out);
+                self.note_refused(caller, partition);
                 return Verdict::Refused(self.elsewhere(partition).flatten());
             }
         };

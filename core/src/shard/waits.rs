@@ -143,6 +143,18 @@ impl Waits {
         wait.commands.push_back(pending);
     }
 
+    /// Puts a command at the queue's front: it was taken before all that are in it.
+    pub(super) fn push_front(
+        &mut self,
+        slot: u32,
+        caller: &Caller,
+        key: &[u8],
+        operation: &Operation<'_>,
+    ) {
+        self.push(slot, caller, key, operation);
+        self.wait(slot).commands.rotate_right(1);
+    }
+
     pub(super) fn pop(&mut self, slot: u32) -> Option<Pending> {
         self.wait(slot).commands.pop_front()
     }

@@ -486,10 +486,15 @@ impl Worker {
         let Some(remote) = &self.cluster.remote else {
             return;
         };
-        let unrouted: Vec<u16> = remote.forwarding.unrouted().collect();
-        for partition in unrouted {
+        let unrouted: Vec<(u16, u32)> = remote.forwarding.unrouted().collect();
+        for (partition, refusals) in unrouted {
             let target = match self.shard.elsewhere(partition) {
-                Some(hint) => self.cluster.guess(partition, hint),
+                // What this node knows may be as old as what it was just told: every other time
+                // those are asked who should hold the partition by now.
+                Some(hint) => {
+                    let hint = hint.filter(|_| refusals % 2 == 0);
+                    self.cluster.guess(partition, hint)
+                }
                 None => self.shard.term_of(partition),
             };
             if target.is_some() {

@@ -356,7 +356,18 @@ impl Replica {
         let settings = &self.settings;
         let holds = open.members.lease_holds(now, settings.lease_ms);
         if !open.members.lease_holds(now, settings.lease_ms / 2) {
-            open.confirm = open.confirm.max(if holds { None } else { Some(now) });
+            if !holds {
+                open.confirm = open.confirm.max(Some(now));
+                if !open.waits {
+                    // What was asked last may be lost, and nothing has waited for it so far.
+                    open.begin_waiting(now);
+                }
+                let resend_at = now.plus_millis(settings.resend_ms);
+                self.wake(resend_at);
+            }
+            let Role::Open(open) = &self.role else {
+                return false;
+            };
             // One at a time: when it is answered, the next one is for all who have come since.
             if open.members.confirmed() >= Some(open.asked_at) {
                 self.heartbeat(now, out);

@@ -89,8 +89,11 @@ impl Replica {
         if !survivors.is_empty() || !base.votes(self.me.guid) {
             return self.recovery_failed(cx);
         }
-        let named = |guid: &Guid| base.names_guid(*guid) && claim.has_promised(*guid);
-        if !base.names_guid(self.me.guid) && base.voters.iter().any(named) {
+        // Who has nothing any more may not even know that there is something to recover.
+        let named = |promised: &Promised| {
+            base.names_guid(promised.node.guid) && promised.holding != Holding::Nothing
+        };
+        if !base.names_guid(self.me.guid) && claim.promises.iter().any(named) {
             return self.recovery_failed(cx);
         }
         let sources = sources(claim, base, self.me);

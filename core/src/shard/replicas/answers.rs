@@ -173,6 +173,7 @@ impl Shard {
             return;
         };
         let mut all = core::mem::take(&mut replicas.slot_mut(partition).held);
+        let mut again = Vec::new();
         while let Some(held) = all.pop_front() {
             match held.until {
                 Until::Acknowledged(number) if out.acknowledged >= Some(number) => {
@@ -185,7 +186,7 @@ impl Shard {
                     let passed = |later: &Held| later.is_write() && later.follows(&held);
                     match all.iter().any(passed) {
                         true => self.say_unknown(held, sink),
-                        false => self.ask_again(now, held, sink),
+                        false => again.push(held),
                     }
                 }
                 Until::Position(position) if out.committed >= Some(position) => {
@@ -198,6 +199,13 @@ impl Shard {
                     }
                 }
             }
+        }
+        // Each goes to the front of its queue, or behind the one before it to another node.
+        if self.elsewhere(partition).is_none() {
+            again.reverse();
+        }
+        for held in again {
+            self.ask_again(now, held, sink);
         }
     }
 
@@ -267,6 +275,7 @@ impl Shard {
         let operation = held.command.operation();
         let key = held.command.key();
         if let Some(hint) = self.elsewhere(hash.partition()) {
+            self.note_refused(&held.caller, hash.partition());
             let command = Command {
                 hash,
                 key,
@@ -276,7 +285,7 @@ impl Shard {
             return;
         }
         if let Some(slot) = self.waits.behind(hash) {
-            self.waits.push(slot, &held.caller, key, &operation);
+            self.waits.push_front(slot, &held.caller, key, &operation);
             return;
         }
         let slot = self.waits.begin(hash);

@@ -463,7 +463,7 @@ impl Run {
             .ask(&mut self.world, Asked { request, commands });
     }
 
-    fn progress(&mut self, number: usize) -> Result<(), String> {
+    pub(super) fn progress(&mut self, number: usize) -> Result<(), String> {
         loop {
             let actor = &mut self.actors[number];
             match actor.client.progress(&mut self.world)? {

@@ -37,8 +37,9 @@ impl Run {
             let now = self.world.time();
             if now >= calm.plus_millis(ASKING_MS) && self.asking {
                 self.asking = false;
-                for actor in &mut self.actors {
-                    actor.client.read_all();
+                for actor in 0..self.actors.len() {
+                    self.actors[actor].client.read_all();
+                    self.progress(actor)?;
                 }
             }
             let waits = self.actors.iter().map(|actor| actor.client.unanswered());
@@ -254,8 +255,9 @@ impl Run {
                 other => self.react(other)?,
             }
         }
+        let all = self.describe(partition_of(key));
         Err(format!(
-            "{host:?} does not answer, with all in place: {operation:?}"
+            "{host:?} does not answer, with all in place: {operation:?}{all}"
         ))
     }
 }

@@ -168,7 +168,7 @@ impl Run {
     /// A process is about to end, or has ended: what it alone had is lost.
     pub(super) fn count_losses(&mut self, gone: HostId) {
         for partition in self.watched.clone() {
-            if self.survivors(partition, gone) == 0 {
+            if self.survivors(partition, gone) == 0 && !self.watch.lost.contains(&partition) {
                 self.watch.lost.insert(partition);
                 self.world.count("partitions that have lost all replicas");
                 let now = self.world.time();
