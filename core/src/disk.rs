@@ -142,7 +142,8 @@ pub enum Request {
 /// Which of a driver's blocking threads a request belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// One thread for the whole process: requests of one worker run in the order given.
+    /// One thread for the whole process: requests of one worker run in the order given. Their
+    /// answers may be heard in another one.
     Ordered,
     /// Any thread, in any order.
     Unordered,

@@ -16,6 +16,9 @@ use crate::time::Now;
 
 use super::{Applied, Met, Shard};
 
+#[cfg(test)]
+mod tests;
+
 /// Digits of the greatest u64.
 const NUMBER_DIGITS_MAX: usize = 20;
 /// What C's `isspace` takes for one: memcached reads stored numbers with `strtoull`.

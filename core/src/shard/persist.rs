@@ -708,14 +708,17 @@ impl Shard {
                 let lag_ms = persist.written_lag_ms(now.time);
                 persist.written_lag_ms_worst = persist.written_lag_ms_worst.max(lag_ms);
                 self.figures.batches_written += 1;
-                if let Some(notice) = persist.note_recovery() {
-                    sink.notice(notice);
-                }
                 persist.note_epoch(&mut self.cache, epoch);
                 let written = persist.submitted.iter_mut().rfind(|b| b.number == number);
                 if let Some(written) = written {
                     written.epoch = Some(epoch);
                     self.figures.bytes_written_to_disk += written.bytes as u64;
+                }
+                if epoch < persist.epoch {
+                    // The answer that told of a later incarnation has overtaken this one.
+                    persist.requeue(&mut self.cache, |batch| batch.number == number);
+                } else if let Some(notice) = persist.note_recovery() {
+                    sink.notice(notice);
                 }
             }
             Err(error) => {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use zufar_core::disk::{Recovery, Request, perform};
+use zufar_core::disk::{Completion, Recovery, Request, perform};
 use zufar_core::id::{ConnId, WorkerId};
 use zufar_core::machine::{Actions, Event, HostFigures, Listener, Machine};
 use zufar_core::message::Message;
@@ -78,6 +78,9 @@ pub struct Rig {
     pub disk: Arc<ModelDisk>,
     /// While set, the disk performs nothing.
     pub disk_held: bool,
+    /// While set, what the disk has written is heard of later than anything else.
+    pub writes_unheard: bool,
+    unheard: VecDeque<(u16, Completion)>,
     outputs: BTreeMap<Client, Vec<u8>>,
     closed: Vec<Client>,
     /// Connections that are not read from at the moment.
@@ -126,6 +129,8 @@ impl Rig {
             requests: VecDeque::new(),
             disk,
             disk_held: false,
+            writes_unheard: false,
+            unheard: VecDeque::new(),
             outputs: BTreeMap::new(),
             closed: Vec::new(),
             deaf: Vec::new(),
@@ -265,11 +270,21 @@ impl Rig {
             }
             return true;
         }
+        if !self.writes_unheard
+            && let Some((worker, completion)) = self.unheard.pop_front()
+        {
+            self.handle(worker, Event::Disk(completion));
+            return true;
+        }
         if !self.disk_held
             && let Some((worker, request)) = self.requests.pop_front()
         {
             let completion = perform(&*self.disk, WorkerId(worker), request);
-            self.handle(worker, Event::Disk(completion));
+            if self.writes_unheard && matches!(completion, Completion::Written { .. }) {
+                self.unheard.push_back((worker, completion));
+            } else {
+                self.handle(worker, Event::Disk(completion));
+            }
             return true;
         }
         for worker in 0..self.workers.len() as u16 {

@@ -280,3 +280,37 @@ fn a_replaced_change_that_is_lost_counts_until_its_replacement_is_safe() {
     let client = rig.connect(0);
     assert_eq!(value_of(&mut rig, client, 0).as_deref(), Some("old"));
 }
+
+/// A sync that fails takes along what was written before it, whichever of the two is heard of first.
+#[test]
+fn a_batch_is_written_again_if_its_loss_is_heard_of_before_it() {
+    let disk = Arc::new(ModelDisk::new());
+    let mut rig = Rig::new(settings(1, 16 << 20, true), Arc::clone(&disk));
+    let client = rig.connect(0);
+    rig.advance(100);
+    assert_eq!(rig.ask(client, "set k0 0 0 3\r\nold\r\n"), "STORED\r\n");
+    // Written, and not synced, as the last sync was just now.
+    rig.advance(100);
+    assert_eq!(disk.unsynced(), 1);
+    assert_eq!(rig.ask(client, "set k1 0 0 3\r\nnew\r\n"), "STORED\r\n");
+    let since_ms = rig.now().time.as_millis();
+    rig.writes_unheard = true;
+    rig.advance(100);
+    assert_eq!(disk.unsynced(), 2);
+    disk.fail_sync(DiskError::Full);
+    rig.advance(1_000);
+    assert_eq!(disk.unsynced(), 0, "the sync has failed");
+    rig.writes_unheard = false;
+    rig.settle();
+    let age_ms = rig.now().time.as_millis() - since_ms;
+    assert!(figure(&mut rig, client, "synced_lag_ms") >= age_ms);
+    rig.advance(3_000);
+    assert_eq!(figure(&mut rig, client, "synced_lag_ms"), 0);
+    disk.cut_power(0);
+    let now = rig.now();
+    let mut rig = Rig::at(settings(1, 16 << 20, true), disk, now);
+    rig.advance(100);
+    let client = rig.connect(0);
+    assert_eq!(value_of(&mut rig, client, 0).as_deref(), Some("old"));
+    assert_eq!(value_of(&mut rig, client, 1).as_deref(), Some("new"));
+}
