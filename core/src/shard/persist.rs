@@ -7,15 +7,16 @@
 //! the batch is cut goes into it. So an item costs one entry however often it changes, and an
 //! entry whose item is gone finds nothing and does no harm.
 
+mod change;
+
 use alloc::collections::btree_map::Entry;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
-use crate::cache::{Cache, DiskState, Place, View};
-use crate::command::Value;
+use crate::cache::{Cache, DiskState, Place};
 use crate::disk::{
-    Batch, Change, DiskError, Head, NOTE_CEILING, NOTE_FLUSH_AT, NOTE_FLUSHED, NOTE_HOT,
-    NOTE_REACHED, Request, disk_key, encode_head,
+    Batch, Change, DiskError, NOTE_CEILING, NOTE_FLUSH_AT, NOTE_FLUSHED, NOTE_HOT, NOTE_REACHED,
+    Request,
 };
 use crate::hash::KeyHash;
 use crate::id::WorkerId;
@@ -26,6 +27,7 @@ use crate::settings::{DiskSettings, Settings};
 use crate::time::{Now, Time};
 
 use super::{Shard, Sink};
+use change::push_change;
 
 /// Bound of the hot-key list that a worker saves, in bytes.
 pub(super) const HOT_BYTES_MAX: usize = 1024 * 1024;
@@ -604,45 +606,6 @@ fn submitted_place(cache: &Cache, entry: &Written) -> Option<Place> {
         at = cache.find_tag(partition, tag, Some(place));
     }
     None
-}
-
-/// Adds one item to a batch; the bytes of its value if that does not lie in the arena.
-fn push_change(batch: &mut Batch, partition: u16, view: &View<'_>) -> usize {
-    let start = batch.arena.len();
-    disk_key(partition, view.key, &mut batch.arena);
-    let key = batch.span_from(start);
-    if view.fields.tombstone {
-        batch.changes.push(Change::Delete { key });
-        return 0;
-    }
-    let value = view.value();
-    let head = Head {
-        version: view.fields.version,
-        cas: view.fields.cas,
-        flags: view.fields.flags,
-        expires_s: view.fields.expires_s,
-        accessed_s: view.fields.accessed_s,
-        value_bytes: u32::try_from(value.len()).expect("values stay below 4 GiB"),
-        stale: view.fields.stale,
-        token_sent: view.fields.token_sent,
-        fetched: view.fields.fetched,
-    };
-    let start = batch.arena.len();
-    encode_head(&head, &mut batch.arena);
-    match value {
-        Value::Small(bytes) => {
-            batch.arena.extend_from_slice(bytes);
-            let record = batch.span_from(start);
-            batch.changes.push(Change::Put { key, record });
-            0
-        }
-        Value::Large(value) => {
-            let head = batch.span_from(start);
-            let bytes = value.len();
-            batch.changes.push(Change::PutLarge { key, head, value });
-            bytes
-        }
-    }
 }
 
 impl Shard {
