@@ -337,7 +337,7 @@ impl Nodes {
                 flush(link, peering, conn);
             }
         }
-        let mut touched = core::mem::replace(&mut self.touched, core::mem::take(&mut Vec::new()));
+        let mut touched = core::mem::take(&mut self.touched);
         touched.sort_unstable();
         touched.dedup();
         touched

@@ -281,7 +281,9 @@ impl Worker {
                 break;
             }
             if !self.links.outbox.has_credit() {
-                self.cluster.held_up.push(conn);
+                if !self.cluster.held_up.contains(&conn) {
+                    self.cluster.held_up.push(conn);
+                }
                 self.cluster.peering.hold_up(conn, true);
                 break;
             }

@@ -191,9 +191,7 @@ impl Worker {
         hash: KeyHash,
         length: u32,
     ) -> Result<(), Malformed> {
-        if length > self.settings.value_bytes_max
-            || !matches!(request.operation, Operation::Store(_))
-        {
+        if !matches!(request.operation, Operation::Store(_)) {
             return Err(Malformed);
         }
         let sequence = request.sequence;
@@ -202,9 +200,14 @@ impl Worker {
             sequence,
             direction,
         };
-        if !self.announce_value(conn, value, length, true)? {
-            let outcome = Outcome::Failed(Failure::OutOfMemory);
-            self.answer_link(conn, sequence, &outcome);
+        // The other node may allow longer ones.
+        let fits = length <= self.settings.value_bytes_max;
+        if !self.announce_value(conn, value, length, fits)? {
+            let failure = match fits {
+                true => Failure::OutOfMemory,
+                false => Failure::TooLarge,
+            };
+            self.answer_link(conn, sequence, &Outcome::Failed(failure));
             return Ok(());
         }
         let Some(remote) = &mut self.cluster.remote else {
