@@ -65,6 +65,8 @@ pub struct MembershipSettings {
     pub cluster: String,
     /// Partitions of the key space.
     pub partitions: u32,
+    /// Replicas of each.
+    pub replication_factor: u8,
     /// There are seeds, and this node is to look for them first.
     pub seeds_expected: bool,
     /// Without any other node this one waits (`split-brain = "majority"`) and does not serve.

@@ -171,6 +171,7 @@ impl Node {
             MembershipSettings {
                 cluster: settings.name.clone(),
                 partitions: crate::hash::PARTITIONS as u32,
+                replication_factor: settings.replication_factor,
                 seeds_expected: !settings.seeds.is_empty(),
                 wait_for_others: settings.split_brain == SplitBrain::Majority,
             },

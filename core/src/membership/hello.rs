@@ -50,6 +50,8 @@ pub struct Standing<'a> {
     pub formation: Option<Formation>,
     /// Partitions of the key space.
     pub partitions: u32,
+    /// Replicas of each.
+    pub replication_factor: u8,
     /// Whether it serves, and is not just looking for others.
     pub serving: bool,
     /// Whether it, or a node that it knows of, holds data.
@@ -122,6 +124,9 @@ pub fn agree(
     }
     if mine.partitions != theirs.partitions {
         return Err(partitions_differ(mine, theirs));
+    }
+    if mine.replication_factor != theirs.replication_factor {
+        return Err(replicas_differ(mine, theirs));
     }
     if mine.id == theirs.id && mine.address == theirs.address {
         return Ok(Agreement::Ourselves);
@@ -210,6 +215,16 @@ fn partitions_differ(mine: &Standing<'_>, theirs: &Standing<'_>) -> Refusal {
         Reason::Partitions,
         format!("{guid} at {address} has {there} partitions, and this node {here}"),
         format!("this cluster has {here} partitions, and {guid} {there}"),
+    )
+}
+
+fn replicas_differ(mine: &Standing<'_>, theirs: &Standing<'_>) -> Refusal {
+    let (guid, address) = (theirs.id.guid, theirs.address);
+    let (here, there) = (mine.replication_factor, theirs.replication_factor);
+    Refusal::new(
+        Reason::Partitions,
+        format!("{guid} at {address} has replication-factor {there}, and this node {here}"),
+        format!("this cluster has replication-factor {here}, and {guid} {there}"),
     )
 }
 

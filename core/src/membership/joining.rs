@@ -71,6 +71,7 @@ impl Membership {
             cluster: &self.settings.cluster,
             formation: Formation::to_wire(self.formation),
             partitions: self.settings.partitions,
+            replication_factor: self.settings.replication_factor,
             generation: self.identity.id.generation,
             address: &self.address,
             known_generation: known.unwrap_or(0),
@@ -148,6 +149,7 @@ impl Membership {
             cluster: theirs.cluster,
             formation: Formation::from_wire(theirs.formation),
             partitions: theirs.partitions,
+            replication_factor: theirs.replication_factor,
             serving: theirs.serving,
             holds_data: theirs.holds_data,
         };
@@ -190,6 +192,7 @@ impl Membership {
             cluster: &self.settings.cluster,
             formation: self.formation,
             partitions: self.settings.partitions,
+            replication_factor: self.settings.replication_factor,
             serving: self.phase == Phase::Serving,
             holds_data: self.holds_data(),
         }

@@ -52,6 +52,7 @@ fn settings() -> MembershipSettings {
     MembershipSettings {
         cluster: "c".to_owned(),
         partitions: 4096,
+        replication_factor: 2,
         seeds_expected: true,
         wait_for_others: false,
     }

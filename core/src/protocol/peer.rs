@@ -139,6 +139,8 @@ pub struct Introduction<'a> {
     pub formation: u64,
     /// Partitions of the key space.
     pub partitions: u32,
+    /// Replicas of each.
+    pub replication_factor: u8,
     /// Its run.
     pub generation: u64,
     /// Where other nodes reach it, as an IP address and port.
@@ -197,7 +199,8 @@ pub enum Reason {
     Secret,
     /// The other end belongs to a cluster of another name.
     Cluster,
-    /// The other end divides keys into another number of partitions.
+    /// The other end divides keys into another number of partitions, or keeps another number of
+    /// replicas.
     Partitions,
     /// Another live node has the same name.
     Guid,
@@ -481,12 +484,15 @@ fn optional_introduction(input: &[u8]) -> IResult<&[u8], Option<Introduction<'_>
 }
 
 fn introduction(input: &[u8]) -> IResult<&[u8], Introduction<'_>> {
-    (text, be_u64, be_u32, be_u64, text, be_u64, flag, flag)
+    (
+        text, be_u64, be_u32, be_u8, be_u64, text, be_u64, flag, flag,
+    )
         .map(
             |(
                 cluster,
                 formation,
                 partitions,
+                replication_factor,
                 generation,
                 address,
                 known_generation,
@@ -496,6 +502,7 @@ fn introduction(input: &[u8]) -> IResult<&[u8], Introduction<'_>> {
                 cluster,
                 formation,
                 partitions,
+                replication_factor,
                 generation,
                 address,
                 known_generation,
@@ -662,6 +669,7 @@ fn push_introduction(node: Option<&Introduction<'_>>, into: &mut Vec<u8>) {
     push_text(node.cluster, into);
     into.extend_from_slice(&node.formation.to_be_bytes());
     into.extend_from_slice(&node.partitions.to_be_bytes());
+    into.push(node.replication_factor);
     into.extend_from_slice(&node.generation.to_be_bytes());
     push_text(node.address, into);
     into.extend_from_slice(&node.known_generation.to_be_bytes());

@@ -26,6 +26,7 @@ fn standing(guid: &str, last: u8) -> Standing<'static> {
         cluster: "c",
         formation: formation(9),
         partitions: 4096,
+        replication_factor: 2,
         serving: true,
         holds_data: true,
     }
@@ -53,6 +54,12 @@ fn strangers_are_refused_in_this_order() {
         reason(agree(&mine, &fewer, VERSIONS, None)),
         Reason::Partitions
     );
+    let more = Standing {
+        replication_factor: 3,
+        ..theirs
+    };
+    let refusal = agree(&mine, &more, VERSIONS, None).expect_err("refused");
+    assert!(refusal.ours.contains("replication-factor 3, and this node 2"));
     let other = Standing {
         cluster: "d",
         ..fewer
@@ -211,6 +218,7 @@ fn texts_of_refusals_fit_in_a_frame() {
         (
             Standing {
                 partitions: u32::MAX,
+                replication_factor: u8::MAX,
                 ..named
             },
             VERSIONS,

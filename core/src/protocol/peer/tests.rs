@@ -58,13 +58,14 @@ fn an_introduction_is_these_bytes_after_the_hello_of_a_command() {
         cluster: "c",
         formation: 2,
         partitions: 4096,
+        replication_factor: 2,
         generation: 3,
         address: "::",
         known_generation: 4,
         serving: true,
         holds_data: false,
     };
-    let tail = b"\x01c\0\0\0\0\0\0\0\x02\0\0\x10\0\0\0\0\0\0\0\0\x03\
+    let tail = b"\x01c\0\0\0\0\0\0\0\x02\0\0\x10\0\x02\0\0\0\0\0\0\0\x03\
         \x02::\0\0\0\0\0\0\0\x04\x01\0";
     let hello = |node| Frame::Hello {
         lowest: 1,
@@ -295,6 +296,7 @@ proptest! {
             cluster: &text,
             formation: number,
             partitions: u32::from(lowest),
+            replication_factor: lowest as u8,
             generation: number.rotate_left(9),
             address: &text,
             known_generation: number.rotate_left(23),

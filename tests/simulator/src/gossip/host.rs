@@ -107,6 +107,7 @@ impl Host {
         let settings = MembershipSettings {
             cluster: "sim".to_owned(),
             partitions: PARTITIONS,
+            replication_factor: 2,
             seeds_expected: !self.seeds.is_empty(),
             wait_for_others: self.wait_for_others,
         };
