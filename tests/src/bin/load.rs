@@ -57,6 +57,9 @@ struct Arguments {
     port: u16,
     /// The server's process id.
     process: u32,
+    /// More processes whose CPU counts, such as the other nodes of a cluster.
+    #[arg(long, value_name = "PID")]
+    also: Vec<u32>,
     /// What is asked for.
     operation: Operation,
     /// Connections.
@@ -395,7 +398,15 @@ impl<'a> Load<'a> {
     }
 
     fn cpu(&self) -> Cpu {
-        cpu(self.arguments.process).unwrap_or_default()
+        let also = self.arguments.also.iter().copied();
+        let processes = std::iter::once(self.arguments.process).chain(also);
+        processes.fold(Cpu::default(), |sum, process| {
+            let one = cpu(process).unwrap_or_default();
+            Cpu {
+                user_s: sum.user_s + one.user_s,
+                system_s: sum.system_s + one.system_s,
+            }
+        })
     }
 
     fn run(mut self) -> io::Result<Report> {
