@@ -37,6 +37,18 @@ pub enum Bug {
     HideRestart,
     /// A node that has the name of another one is let in.
     AllowTwins,
+    /// A write is answered before all replicas have it.
+    AnswerUnacknowledged,
+    /// A reading is answered without asking whether this node is still primary.
+    ReadUnasked,
+    /// A request that comes again is carried out again.
+    ForgetRequests,
+    /// A request is carried out although one before it was refused.
+    IgnoreRefusedEpoch,
+    /// A node that is not primary answers readings.
+    ReadElsewhere,
+    /// What a delete has done is not replicated.
+    KeepDeletes,
 }
 
 impl Bug {
@@ -53,6 +65,16 @@ impl Bug {
         ("time-from-ceiling", Self::TimeFromCeiling),
         ("draw-unsafe-versions", Self::DrawUnsafeVersions),
         ("get-takes-token", Self::GetTakesToken),
+    ];
+
+    /// Those that whole clusters must show.
+    pub const CLUSTER: [(&'static str, Self); 6] = [
+        ("answer-unacknowledged", Self::AnswerUnacknowledged),
+        ("read-unasked", Self::ReadUnasked),
+        ("forget-requests", Self::ForgetRequests),
+        ("ignore-refused-epoch", Self::IgnoreRefusedEpoch),
+        ("read-elsewhere", Self::ReadElsewhere),
+        ("keep-deletes", Self::KeepDeletes),
     ];
 
     /// Those that gossip must show.

@@ -33,6 +33,7 @@ use crate::member::NodeId;
 use crate::message::{Caller, owned};
 use crate::node::ClusterView;
 use crate::notice::{Notice, Seldom, Severity};
+use crate::planted::{self, Bug};
 use crate::replication::{
     Admission, Context, Digest, Input, Message, Output, Reading, Record, Refused, Replica, Request,
     Settings, Start, Store as _, Term,
@@ -295,7 +296,9 @@ impl Shard {
     ) {
         let WorkerId(worker) = self.worker;
         let workers = self.settings.workers;
-        let before = self.replicas.take();
+        let mut before = self.replicas.take();
+        let slots = before.iter_mut().flat_map(|before| &mut before.slots);
+        let held: Vec<Held> = slots.flat_map(|slot| slot.held.drain(..)).collect();
         let mut replicas = Box::new(Replicas {
             me: view.me,
             settings: Arc::clone(settings),
@@ -316,6 +319,10 @@ impl Shard {
             .slots
             .resize_with(replicas.partitions().count(), Slot::default);
         self.replicas = Some(replicas);
+        for held in held {
+            // Whatever it was, it was done in a cluster that this node is no longer of.
+            sink.answer(held.caller.token, Outcome::Failed(Failure::Unknown));
+        }
         for partition in self.replicated_partitions() {
             let start = self.start_of(partition, view);
             self.begin_replica(now, partition, start, seed, sink);
@@ -548,6 +555,9 @@ impl Shard {
             return Gate::Open;
         }
         let partition = hash.partition();
+        if planted::has(Bug::ReadElsewhere) && !may_change(operation) {
+            return Gate::Open;
+        }
         if let Some(hint) = self.elsewhere(partition) {
             return self.turn_away(caller, partition, hint);
         }
@@ -558,6 +568,7 @@ impl Shard {
             && replicas
                 .refused
                 .covers(visit.origin, partition, visit.attempt.epoch)
+            && !planted::has(Bug::IgnoreRefusedEpoch)
         {
             let hint = replicas.replica(partition).and_then(Replica::primary_hint);
             return Gate::Refused(hint);
@@ -572,7 +583,9 @@ impl Shard {
         if !may_change(operation) {
             return Gate::Open;
         }
-        let refused = match caller.request_id().zip(caller.visit) {
+        let id = caller.request_id();
+        let id = id.filter(|_| !planted::has(Bug::ForgetRequests));
+        let refused = match id.zip(caller.visit) {
             None => replica.may_write().err(),
             Some((id, visit)) => {
                 let counter = visit.attempt.term;
@@ -704,6 +717,9 @@ impl Shard {
             return Execution::Done(Outcome::NotFound);
         }
         let changed = self.changed || self.leaves_doubt(command.operation, &outcome);
+        let forgets =
+            planted::has(Bug::KeepDeletes) && matches!(command.operation, Operation::Delete(_));
+        let changed = changed && !forgets;
         let verdict = if changed {
             self.propose(now, caller, command, answer, &applied, sink)
         } else {
@@ -749,7 +765,7 @@ impl Shard {
         };
         let number = replica.propose(now.time, entry, &mut out);
         replicas.note_deadline(partition);
-        let done = out.acknowledged >= Some(number);
+        let done = out.acknowledged >= Some(number) || planted::has(Bug::AnswerUnacknowledged);
         if !done {
             self.hold(caller, command, Until::Acknowledged(number), applied);
         }
@@ -778,6 +794,10 @@ impl Shard {
         if let Some(request) = request {
             replica.note_negative(request);
         }
+        if planted::has(Bug::ReadUnasked) {
+            replicas.output = out;
+            return Verdict::Now;
+        }
         let reading = replica.read(now.time, command.key, &mut out);
         if matches!(reading, Reading::Now) && out.messages.is_empty() {
             replicas.output = out;
@@ -788,6 +808,7 @@ impl Shard {
             Reading::Now => None,
             Reading::AfterPosition(position) => Some(Until::Position(position)),
             Reading::AfterConfirmation => Some(Until::Confirmed(now.time)),
+            Reading::Refused(_) if planted::has(Bug::ReadElsewhere) => None,
             Reading::Refused(_) => {
                 self.give_output_back(out);
                 self.note_refused(caller, partition);

@@ -34,3 +34,42 @@ pub const FOUND: [(&str, u64); 3] = [
         8015,
     ),
 ];
+
+/// Seeds of clusters (`cargo cluster`) that have found a bug that nobody had planted. They pass
+/// since it was mended.
+pub const CLUSTER_FOUND: [(&str, u64); 10] = [
+    (
+        "a node answered from its own memory before it knew its cluster",
+        3,
+    ),
+    (
+        "a claim whose messages were all lost was never made again",
+        163,
+    ),
+    (
+        "a token's winner was told a later value when it asked again",
+        138,
+    ),
+    (
+        "a get was taken again, and showed what its client had set behind it",
+        0,
+    ),
+    (
+        "a negative answer was taken again behind a later delete of its client",
+        86,
+    ),
+    (
+        "two nodes with old hints referred to each other for ever",
+        260,
+    ),
+    (
+        "a partition waited to be recovered by a run that knew nothing",
+        10,
+    ),
+    ("a get overtook what waited for its key", 555),
+    ("a confirmation that was lost was not asked for again", 157),
+    (
+        "answers that were held were forgotten when a node went over to another cluster",
+        387,
+    ),
+];

@@ -51,8 +51,6 @@ pub struct Command {
     pub abandoned: Option<Time>,
     /// It may take effect after later ones of its connection.
     pub loose: bool,
-    /// Later ones of its connection may take effect before it.
-    pub late: bool,
 }
 
 impl Command {

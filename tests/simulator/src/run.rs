@@ -349,7 +349,6 @@ impl Run {
                 answer: Answer::Unknown,
                 abandoned: None,
                 loose: false,
-                late: false,
             })
         };
         let commands = request.commands.iter().map(note).collect();

@@ -37,6 +37,15 @@ struct Arguments {
 #[allow(clippy::print_stdout)] // It is a program.
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    #[cfg(feature = "planted")]
+    if let Some(wanted) = &arguments.bug {
+        let all = zufar_core::planted::Bug::CLUSTER;
+        let Some((_, bug)) = all.iter().find(|(name, _)| name == wanted) else {
+            println!("the bugs are {:?}", all.map(|(name, _)| name));
+            return ExitCode::FAILURE;
+        };
+        zufar_core::planted::plant(Some(*bug));
+    }
     let began = Instant::now();
     let totals = match arguments.seed {
         Some(seed) => {

@@ -62,7 +62,6 @@ impl Records {
             answer: Answer::Unknown,
             abandoned: None,
             loose: true,
-            late: false,
         });
         self.commands.len() - 1
     }
@@ -94,15 +93,6 @@ impl Records {
         command.answer = answer;
         command.answered = Some(at);
         command.loose = false;
-        let is_reading = matches!(
-            command.operation,
-            Operation::Fetch {
-                touch: None,
-                vivify: None,
-                ..
-            }
-        );
-        command.late = is_reading && std::env::var("LATE").is_ok();
         Ok(shown.map(|cas| (key, cas)))
     }
 

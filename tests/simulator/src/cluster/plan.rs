@@ -145,7 +145,7 @@ impl Plan {
             replication_factor: random.weighted(&[(u64::from(!whole), 1), (6, 2), (4, 3)]),
             majority,
             may_lose: random.chance(15),
-            secret: random.chance(30) && std::env::var("CLEAR").is_err(),
+            secret: random.chance(30),
             one_after_another: random.chance(40),
             early_clients: random.chance(40),
             whole,

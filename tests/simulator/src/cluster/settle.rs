@@ -56,7 +56,9 @@ impl Run {
                     let waiting = self.actors.iter().map(|actor| &actor.client);
                     let waiting = waiting.filter(|client| client.unanswered() > 0);
                     let waiting: Vec<String> = waiting.map(Client::describe).collect();
-                    format!("{waits} requests are not answered: {waiting:?}")
+                    let hot = self.hot.iter().map(|hot| self.describe(*hot));
+                    let hot: String = hot.collect();
+                    format!("{waits} requests are not answered: {waiting:?}{hot}")
                 });
                 return Err(format!("{SETTLE_MS_MAX} ms after the last fault: {wrong}"));
             }

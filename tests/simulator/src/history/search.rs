@@ -20,7 +20,6 @@ struct Open {
     connection: u32,
     /// It keeps no order with others of its connection.
     loose: bool,
-    late: bool,
     /// Commands of the same connection that take effect before this one.
     earlier: Places,
     /// Commands of the same connection after which this one takes no effect any more.
@@ -48,7 +47,7 @@ impl OpenSet {
         for (at, other) in self.places.iter_mut().enumerate() {
             if let Some(other) = other
                 && other.connection == command.connection
-                && !(other.loose || command.loose || other.late)
+                && !(other.loose || command.loose)
             {
                 other.later |= 1 << place;
                 // One that nobody heard of again may never take effect, but not after this one.
@@ -62,7 +61,6 @@ impl OpenSet {
             index,
             connection: command.connection,
             loose: command.loose,
-            late: command.late,
             earlier,
             later: 0,
             answered: command.answered.is_some(),

@@ -1,0 +1,30 @@
+//! Whole clusters under random faults: some seeds each time.
+//!
+//! `cargo cluster --seeds 5000` runs more; `cargo cluster --seed N --trace` replays one.
+#![allow(missing_docs)]
+
+use zufar_simulator::cases::CLUSTER_FOUND;
+use zufar_simulator::cluster::{checked, sweep};
+
+const SEEDS: u64 = 100;
+/// Every so many-th seed is run twice.
+const TWICE: u64 = 5;
+
+#[test]
+fn seeds_hold() {
+    let totals = sweep(0..SEEDS, TWICE, 3);
+    assert!(totals.failed.is_empty(), "{:#?}", totals.failed);
+    let histories = totals.histories;
+    assert!(
+        histories >= SEEDS,
+        "{histories} histories with crashes or suspensions are too few"
+    );
+}
+
+#[test]
+fn seeds_that_have_found_something_hold() {
+    for (what, seed) in CLUSTER_FOUND {
+        let report = checked(seed, false, false).expect("no assertion fails");
+        assert_eq!(report.violation, None, "seed {seed}: {what}");
+    }
+}
