@@ -11,6 +11,7 @@
 //! was primary then, and that all that it shows is everywhere.
 
 mod answers;
+mod commands;
 mod view;
 
 use alloc::boxed::Box;
@@ -20,27 +21,24 @@ use alloc::vec::Vec;
 
 use super::copy::Copy;
 use super::persist::Pressure;
-use super::{Applied, Command, Execution, Shard, Sink, count_detail, is_write};
-use crate::cache::Place;
+use super::{Shard, Sink};
 use crate::command::owned::{CommandBuffers, OwnedCommand};
-use crate::command::{Failure, Fetch, Operation, Outcome};
+use crate::command::{Failure, Operation, Outcome};
 use crate::disk::Recovery;
 use crate::figures::Figures;
 use crate::forwarding;
-use crate::hash::{KeyHash, PARTITIONS};
+use crate::hash::PARTITIONS;
 use crate::id::WorkerId;
 use crate::member::NodeId;
-use crate::message::{Caller, owned};
+use crate::message::Caller;
 use crate::node::ClusterView;
 use crate::notice::{Notice, Seldom, Severity};
-use crate::planted::{self, Bug};
 use crate::replication::{
-    Admission, Context, Digest, Input, Message, Output, Reading, Record, Refused, Replica, Request,
-    Settings, Start, Store as _, Term,
+    Context, Digest, Input, Message, Output, Record, Refused, Replica, Settings, Start, Store as _,
+    Term,
 };
 use crate::time::{Now, Time};
 
-use answers::{memory_of, remembered};
 use view::PartitionView;
 
 /// How long a command waits for its partition's replica, in milliseconds: for a claim that is
@@ -48,24 +46,6 @@ use view::PartitionView;
 pub(super) const WAIT_MS_MAX: u64 = 3000;
 /// Fills that one worker gives at a time.
 const FILLS_MAX: usize = 64;
-
-/// Whether a command is carried out here and now.
-enum Gate {
-    Open,
-    /// Not before something has happened.
-    Wait,
-    /// The primary is elsewhere, perhaps there.
-    Refused(Option<Term>),
-    /// It was carried out before.
-    Answered(Repeated),
-}
-
-/// The answer to a request that has come again.
-pub(super) struct Repeated {
-    outcome: Outcome<'static>,
-    /// It may leave once everything up to here is everywhere.
-    after: Option<u64>,
-}
 
 /// What an answer waits for.
 #[derive(Clone, Copy, Debug)]
@@ -209,13 +189,6 @@ impl Replicas {
     fn partitions(&self) -> impl Iterator<Item = u16> + use<> {
         (self.worker..PARTITIONS as u16).step_by(usize::from(self.workers))
     }
-}
-
-/// What becomes of the answer to a command that has been carried out.
-enum Verdict {
-    Now,
-    Held,
-    Refused(Option<Term>),
 }
 
 // Who is there.
@@ -510,343 +483,6 @@ impl Shard {
                 .term_highest
                 .max(replica.primary_hint().map_or(0, |term| term.counter));
             figures.unsettled_entries += replica.unsettled() as u64;
-        }
-    }
-}
-
-// Commands.
-impl Shard {
-    /// Carries out a command where this node is primary, or takes it to be carried out later.
-    #[inline(never)]
-    pub(super) fn execute_replicated(
-        &mut self,
-        now: Now,
-        caller: &Caller,
-        command: Command<'_>,
-        present: Option<Place>,
-        sink: &mut impl Sink,
-    ) -> Execution<'_> {
-        let Command {
-            hash,
-            key,
-            operation,
-        } = command;
-        let mut wait_ms = self.must_wait(now, operation).then(|| self.stall_ms_max());
-        match self.admit(caller, hash, operation) {
-            Gate::Open => {}
-            Gate::Wait => wait_ms = Some(WAIT_MS_MAX),
-            Gate::Refused(hint) => return Execution::Refused(hint),
-            Gate::Answered(repeated) => {
-                let done = self.answer_again(caller, command, repeated, present);
-                return done.map_or(Execution::Deferred, Execution::Done);
-            }
-        }
-        if let Some(wait_ms) = wait_ms {
-            self.stall(now, caller, hash, key, operation, wait_ms);
-            return Execution::Deferred;
-        }
-        self.finish_replicated(now, caller, command, present, sink)
-    }
-
-    /// Whether a command is carried out here and now.
-    fn admit(&mut self, caller: &Caller, hash: KeyHash, operation: &Operation<'_>) -> Gate {
-        if caller.token.is_none() {
-            // The shard's own, on its way to what only the disk has.
-            return Gate::Open;
-        }
-        let partition = hash.partition();
-        if planted::has(Bug::ReadElsewhere) && !may_change(operation) {
-            return Gate::Open;
-        }
-        if let Some(hint) = self.elsewhere(partition) {
-            return self.turn_away(caller, partition, hint);
-        }
-        let Some(replicas) = &mut self.replicas else {
-            return Gate::Wait;
-        };
-        if let Some(visit) = caller.visit
-            && replicas
-                .refused
-                .covers(visit.origin, partition, visit.attempt.epoch)
-            && !planted::has(Bug::IgnoreRefusedEpoch)
-        {
-            let hint = replicas.replica(partition).and_then(Replica::primary_hint);
-            return Gate::Refused(hint);
-        }
-        let Some(replica) = replicas.replica(partition) else {
-            return Gate::Refused(None);
-        };
-        if !replica.is_open() {
-            replicas.figures.waited += 1;
-            return Gate::Wait;
-        }
-        if !may_change(operation) {
-            return Gate::Open;
-        }
-        let id = caller.request_id();
-        let id = id.filter(|_| !planted::has(Bug::ForgetRequests));
-        let refused = match id.zip(caller.visit) {
-            None => replica.may_write().err(),
-            Some((id, visit)) => {
-                let counter = visit.attempt.term;
-                let node = replicas.me;
-                let term = Some(Term { counter, node });
-                match replica.admit(id, visit.attempt.since, term) {
-                    Admission::Execute => None,
-                    Admission::Done { answer, after } => {
-                        replicas.figures.repeated += 1;
-                        let outcome = remembered(&answer);
-                        return Gate::Answered(Repeated { outcome, after });
-                    }
-                    Admission::Forgotten => {
-                        replicas.figures.unknown += 1;
-                        return Gate::Answered(Repeated::unknown());
-                    }
-                    Admission::Refused(refused) => Some(refused),
-                }
-            }
-        };
-        match refused {
-            None => Gate::Open,
-            Some(Refused::NotPrimary(_)) => self.turn_away(caller, partition, None),
-            Some(Refused::OtherTerm(term)) => self.turn_away(caller, partition, Some(term)),
-            // A meta get hands out no token while that could not be replicated.
-            Some(Refused::Busy | Refused::TooFewInSync) if !is_write(operation) => Gate::Open,
-            Some(Refused::Busy | Refused::TooFewInSync) => {
-                replicas.figures.waited += 1;
-                Gate::Wait
-            }
-        }
-    }
-
-    /// Has a command go elsewhere, and all that its sender has sent behind it.
-    fn turn_away(&mut self, caller: &Caller, partition: u16, hint: Option<Term>) -> Gate {
-        self.note_refused(caller, partition);
-        Gate::Refused(hint)
-    }
-
-    /// Nothing of `partition` is carried out any more that this one's sender has sent behind it.
-    fn note_refused(&mut self, caller: &Caller, partition: u16) {
-        if let (Some(visit), Some(replicas)) = (caller.visit, &mut self.replicas) {
-            let epoch = visit.attempt.epoch;
-            replicas.refused.note(visit.origin, partition, epoch);
-        }
-    }
-
-    /// The same for a command that has waited. `None` if it is done with; otherwise whether it has
-    /// to wait on.
-    pub(super) fn admit_waiting(
-        &mut self,
-        caller: &Caller,
-        command: Command<'_>,
-        present: Option<Place>,
-        sink: &mut impl Sink,
-    ) -> Option<bool> {
-        match self.admit(caller, command.hash, command.operation) {
-            Gate::Open => return Some(false),
-            Gate::Wait => return Some(true),
-            Gate::Refused(hint) => sink.refuse(caller, command, hint),
-            Gate::Answered(repeated) => {
-                let done = self.answer_again(caller, command, repeated, present);
-                if let Some(outcome) = done {
-                    sink.answer(caller.token, outcome);
-                }
-            }
-        }
-        None
-    }
-
-    /// Whether a command that may change something may do so: a meta get otherwise only reads.
-    fn may_hand_out(&self, partition: u16) -> bool {
-        let replica = self.replicas.as_ref().and_then(|it| it.replica(partition));
-        replica.is_none_or(|replica| replica.may_write().is_ok())
-    }
-
-    /// The operation as it may be carried out at this moment.
-    fn restrained<'a>(&self, partition: u16, operation: &Operation<'a>) -> Option<Operation<'a>> {
-        match operation {
-            Operation::Fetch(fetch)
-                if fetch.meta && !is_write(operation) && !self.may_hand_out(partition) =>
-            {
-                let meta = false;
-                Some(Operation::Fetch(Fetch { meta, ..*fetch }))
-            }
-            _ => None,
-        }
-    }
-
-    /// Replicates what a command has done, and finds out when its answer may leave.
-    pub(super) fn finish_replicated(
-        &mut self,
-        now: Now,
-        caller: &Caller,
-        command: Command<'_>,
-        present: Option<Place>,
-        sink: &mut impl Sink,
-    ) -> Execution<'_> {
-        let Command {
-            hash,
-            key,
-            operation,
-        } = command;
-        let restrained = self.restrained(hash.partition(), operation);
-        let operation = restrained.as_ref().unwrap_or(operation);
-        let command = Command {
-            hash,
-            key,
-            operation,
-        };
-        self.changed = false;
-        let applied = self.apply(now, hash, key, operation, present);
-        let outcome = match &applied {
-            Applied::Met(met) => Outcome::Item(met.item(&self.cache)),
-            Applied::Plain(outcome) => crate::message::plain(outcome),
-        };
-        self.figures.count(command.operation, &outcome);
-        if self.figures.detail.enabled {
-            count_detail(&mut self.figures, command.key, command.operation, &outcome);
-        }
-        let answer = caller
-            .request_id()
-            .filter(|_| may_change(command.operation))
-            .map(|id| Request {
-                id,
-                answer: memory_of(&outcome),
-            });
-        if caller.token.is_none() {
-            return Execution::Done(Outcome::NotFound);
-        }
-        let changed = self.changed || self.leaves_doubt(command.operation, &outcome);
-        let forgets =
-            planted::has(Bug::KeepDeletes) && matches!(command.operation, Operation::Delete(_));
-        let changed = changed && !forgets;
-        let verdict = if changed {
-            self.propose(now, caller, command, answer, &applied, sink)
-        } else {
-            self.take_reading(now, caller, command, answer.as_ref(), &applied, sink)
-        };
-        match verdict {
-            Verdict::Held => Execution::Deferred,
-            Verdict::Refused(hint) => Execution::Refused(hint),
-            Verdict::Now => Execution::Done(match applied {
-                Applied::Met(met) => Outcome::Item(met.item(&self.cache)),
-                Applied::Plain(outcome) => outcome,
-            }),
-        }
-    }
-
-    /// Whether another replica may have what a delete has not found here: this one may have
-    /// evicted it, and the deletion has to reach it all the same.
-    fn leaves_doubt(&self, operation: &Operation<'_>, outcome: &Outcome<'_>) -> bool {
-        matches!(operation, Operation::Delete(_))
-            && matches!(outcome, Outcome::NotFound)
-            && self.persist.is_none()
-            && self.cache.figures().evictions > 0
-    }
-
-    fn propose(
-        &mut self,
-        now: Now,
-        caller: &Caller,
-        command: Command<'_>,
-        request: Option<Request>,
-        applied: &Applied,
-        sink: &mut impl Sink,
-    ) -> Verdict {
-        let partition = command.hash.partition();
-        let mut entry = self.entry_of(now, command.hash, command.key);
-        entry.request = request;
-        let Some(replicas) = &mut self.replicas else {
-            return Verdict::Now;
-        };
-        let mut out = core::mem::take(&mut replicas.output);
-        let Some(replica) = &mut replicas.slot_mut(partition).replica else {
-            unreachable!("a command was admitted");
-        };
-        let number = replica.propose(now.time, entry, &mut out);
-        replicas.note_deadline(partition);
-        let done = out.acknowledged >= Some(number) || planted::has(Bug::AnswerUnacknowledged);
-        if !done {
-            self.hold(caller, command, Until::Acknowledged(number), applied);
-        }
-        self.carry_out(now, partition, &mut out, sink);
-        self.give_output_back(out);
-        if done { Verdict::Now } else { Verdict::Held }
-    }
-
-    fn take_reading(
-        &mut self,
-        now: Now,
-        caller: &Caller,
-        command: Command<'_>,
-        request: Option<&Request>,
-        applied: &Applied,
-        sink: &mut impl Sink,
-    ) -> Verdict {
-        let partition = command.hash.partition();
-        let Some(replicas) = &mut self.replicas else {
-            return Verdict::Now;
-        };
-        let mut out = core::mem::take(&mut replicas.output);
-        let Some(replica) = &mut replicas.slot_mut(partition).replica else {
-            unreachable!("a command was admitted");
-        };
-        if let Some(request) = request {
-            replica.note_negative(request);
-        }
-        if planted::has(Bug::ReadUnasked) {
-            replicas.output = out;
-            return Verdict::Now;
-        }
-        let reading = replica.read(now.time, command.key, &mut out);
-        if matches!(reading, Reading::Now) && out.messages.is_empty() {
-            replicas.output = out;
-            return Verdict::Now;
-        }
-        replicas.note_deadline(partition);
-        let until = match reading {
-            Reading::Now => None,
-            Reading::AfterPosition(position) => Some(Until::Position(position)),
-            Reading::AfterConfirmation => Some(Until::Confirmed(now.time)),
-            Reading::Refused(_) if planted::has(Bug::ReadElsewhere) => None,
-            Reading::Refused(_) => {
-                self.give_output_back(out);
-                self.note_refused(caller, partition);
-                return Verdict::Refused(self.elsewhere(partition).flatten());
-            }
-        };
-        if let Some(until) = until {
-            self.hold(caller, command, until, applied);
-        }
-        self.carry_out(now, partition, &mut out, sink);
-        self.give_output_back(out);
-        match until {
-            Some(_) => Verdict::Held,
-            None => Verdict::Now,
-        }
-    }
-
-    fn give_output_back(&mut self, mut out: Output) {
-        out.clear();
-        if let Some(replicas) = &mut self.replicas {
-            replicas.output = out;
-        }
-    }
-
-    fn hold(&mut self, caller: &Caller, command: Command<'_>, until: Until, applied: &Applied) {
-        let outcome = match applied {
-            Applied::Met(met) => owned(&Outcome::Item(met.item(&self.cache))),
-            Applied::Plain(outcome) => owned(outcome),
-        };
-        self.hold_outcome(caller, command, until, outcome);
-    }
-}
-
-impl Repeated {
-    const fn unknown() -> Self {
-        Self {
-            outcome: Outcome::Failed(Failure::Unknown),
-            after: None,
         }
     }
 }

@@ -59,7 +59,11 @@ fn strangers_are_refused_in_this_order() {
         ..theirs
     };
     let refusal = agree(&mine, &more, VERSIONS, None).expect_err("refused");
-    assert!(refusal.ours.contains("replication-factor 3, and this node 2"));
+    assert!(
+        refusal
+            .ours
+            .contains("replication-factor 3, and this node 2")
+    );
     let other = Standing {
         cluster: "d",
         ..fewer

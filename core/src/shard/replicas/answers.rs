@@ -6,7 +6,8 @@
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use super::{Held, Repeated, Until, WAIT_MS_MAX, forced_notice};
+use super::commands::Repeated;
+use super::{Held, Until, WAIT_MS_MAX, forced_notice};
 use crate::cache::Place;
 use crate::command::owned::OwnedCommand;
 use crate::command::{Failure, Item, Operation, Outcome, Value};

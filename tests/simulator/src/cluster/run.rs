@@ -501,9 +501,4 @@ impl Run {
         actor.records.clear();
         self.arm(number);
     }
-
-    /// Notes what is wrong, for the next moment at which somebody asks.
-    pub(super) fn violated(&mut self, text: String) {
-        self.violation.get_or_insert(text);
-    }
 }

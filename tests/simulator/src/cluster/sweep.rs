@@ -85,7 +85,7 @@ pub fn sweep(seeds: Range<u64>, twice: u64, failures_max: usize) -> Totals {
                     if seed >= seeds.end {
                         return;
                     }
-                    let outcome = checked(seed, false, twice > 0 && seed % twice == 0);
+                    let outcome = checked(seed, false, twice > 0 && seed.is_multiple_of(twice));
                     let mut totals = totals.lock().expect("no thread panics with it");
                     totals.add(seed, outcome);
                     if totals.failed.len() >= failures_max {
