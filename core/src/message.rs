@@ -72,6 +72,15 @@ impl Caller {
     }
 }
 
+/// What tells one flush from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushName {
+    /// The run that flushes all nodes; none for a flush of this node only.
+    pub(crate) node: Option<NodeId>,
+    /// Counted by who flushes.
+    pub(crate) number: u64,
+}
+
 /// One message between two workers. It owns what it carries.
 #[derive(Debug)]
 pub enum Message {
@@ -161,6 +170,13 @@ pub enum Message {
     },
     /// To worker 0: the sender has stored the first item.
     HoldsData,
+    /// To worker 0: everything on all nodes is to be flushed. One answer follows.
+    FlushEverywhere {
+        /// Whose slot the answer is for.
+        token: Token,
+        /// When, in Unix milliseconds; 0 for now.
+        at_unix_ms: u64,
+    },
 }
 
 /// Something that every worker is asked.
@@ -173,11 +189,17 @@ pub enum Question {
     /// One line for each of its connections.
     Connections,
     /// The last version that it has drawn, for a flush that is to follow.
-    BeginFlush,
-    /// To drop all items up to this version, and to draw only later ones.
-    Flush(u64),
-    /// To note a flush at this Unix time in milliseconds; 0 forgets a pending one.
-    FlushAt(u64),
+    BeginFlush(FlushName),
+    /// To drop all items up to this version, and to draw only later ones; 0 calls the flush off.
+    /// Without a name nobody has asked for the last version.
+    Flush(Option<FlushName>, u64),
+    /// To note a flush, unless a later one has been noted.
+    FlushAt {
+        /// When, in Unix milliseconds; 0 forgets a pending one.
+        unix_ms: u64,
+        /// The version at which it was said.
+        noted: u64,
+    },
     /// To work under this memory limit of the whole node, in bytes.
     MemoryLimit(u64),
     /// To count by key prefix, or to stop counting.
@@ -191,6 +213,10 @@ pub enum Question {
 pub enum Answer {
     /// Done.
     Done,
+    /// It had stopped waiting for the flush.
+    Lapsed,
+    /// Not all nodes have been reached.
+    Unreached,
     /// Its figures.
     Figures(Box<Figures>),
     /// Rendered lines.

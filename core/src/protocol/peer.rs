@@ -16,6 +16,7 @@
 //! changes but at the end. A kind that is not known decodes as [`Frame::Unknown`], so that it
 //! can be answered.
 
+mod flush;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,8 @@ use nom::combinator::{cond, map_opt, map_res};
 use nom::multi::{fill, length_data, length_value};
 use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
 use nom::{IResult, Parser};
+
+pub use flush::{FlushStep, Flushes};
 
 /// The first bytes of every hello: whoever sends anything else speaks another protocol.
 pub const MAGIC: &[u8] = b"zufar";
@@ -49,6 +52,8 @@ const KIND_STATE_REPLY: u8 = 17;
 const KIND_DEATH_QUESTION: u8 = 18;
 const KIND_DEATH_ANSWER: u8 = 19;
 const KIND_FIGURES_REQUEST: u8 = 20;
+const KIND_FLUSH: u8 = 21;
+const KIND_FLUSH_REPLY: u8 = 22;
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +127,20 @@ pub enum Frame<'a> {
         /// What the sender has found.
         verdict: DeathVerdict,
     },
+    /// Asks another node to take a step of a flush of the whole cluster.
+    Flush {
+        /// Which flush of the sender's it is.
+        number: u64,
+        /// The step.
+        step: FlushStep,
+    },
+    /// The step has been taken.
+    FlushReply {
+        /// The highest version that was drawn, for [`FlushStep::Hold`].
+        version: u64,
+        /// Whatever draws versions has waited all the time, for [`FlushStep::Drop`].
+        held: bool,
+    },
     /// A kind that this release does not know.
     Unknown {
         /// Its number.
@@ -150,6 +169,8 @@ pub struct Introduction<'a> {
     pub serving: bool,
     /// Whether it, or a node that it knows of, holds data.
     pub holds_data: bool,
+    /// What it knows of flushes.
+    pub flushes: Flushes,
 }
 
 /// Whether a run of a node is dead, as another node has found.
@@ -468,6 +489,12 @@ fn body_of(kind: u8, body: &[u8]) -> IResult<&[u8], Frame<'_>> {
                 verdict,
             })
             .parse(body),
+        KIND_FLUSH => (be_u64, flush::step)
+            .map(|(number, step)| Frame::Flush { number, step })
+            .parse(body),
+        KIND_FLUSH_REPLY => (be_u64, flag)
+            .map(|(version, held)| Frame::FlushReply { version, held })
+            .parse(body),
         _ => Ok((body, Frame::Unknown { kind })),
     }
 }
@@ -481,17 +508,23 @@ fn optional_introduction(input: &[u8]) -> IResult<&[u8], Option<Introduction<'_>
 }
 
 fn introduction(input: &[u8]) -> IResult<&[u8], Introduction<'_>> {
-    (text, be_u64, be_u32, be_u64, text, be_u64, flag, flag)
+    (
+        (text, be_u64, be_u32, be_u64, text, be_u64, flag, flag),
+        flush::flushes,
+    )
         .map(
             |(
-                cluster,
-                formation,
-                partitions,
-                generation,
-                address,
-                known_generation,
-                serving,
-                holds_data,
+                (
+                    cluster,
+                    formation,
+                    partitions,
+                    generation,
+                    address,
+                    known_generation,
+                    serving,
+                    holds_data,
+                ),
+                flushes,
             )| Introduction {
                 cluster,
                 formation,
@@ -501,6 +534,7 @@ fn introduction(input: &[u8]) -> IResult<&[u8], Introduction<'_>> {
                 known_generation,
                 serving,
                 holds_data,
+                flushes,
             },
         )
         .parse(input)
@@ -650,6 +684,16 @@ pub fn encode(frame: &Frame<'_>, into: &mut Vec<u8>) {
             into.extend_from_slice(&generation.to_be_bytes());
             into.push(verdict.code());
         }
+        Frame::Flush { number, step } => {
+            into.push(KIND_FLUSH);
+            into.extend_from_slice(&number.to_be_bytes());
+            flush::push_step(*step, into);
+        }
+        Frame::FlushReply { version, held } => {
+            into.push(KIND_FLUSH_REPLY);
+            into.extend_from_slice(&version.to_be_bytes());
+            into.push(u8::from(*held));
+        }
         Frame::Unknown { kind } => into.push(*kind),
     }
     patch_u32(start, into);
@@ -666,6 +710,7 @@ fn push_introduction(node: Option<&Introduction<'_>>, into: &mut Vec<u8>) {
     push_text(node.address, into);
     into.extend_from_slice(&node.known_generation.to_be_bytes());
     into.extend_from_slice(&[u8::from(node.serving), u8::from(node.holds_data)]);
+    flush::push_flushes(&node.flushes, into);
 }
 
 fn push_records(kind: u8, last: bool, records: &[u8], into: &mut Vec<u8>) {

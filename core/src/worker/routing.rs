@@ -121,6 +121,10 @@ impl Remote {
         }
     }
 
+    pub(super) const fn me(&self) -> NodeId {
+        self.me
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Time> {
         if !self.own.is_empty() || !self.failed.is_empty() {
             return Some(Time::ZERO);

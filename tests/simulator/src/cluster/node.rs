@@ -10,6 +10,7 @@ use zufar_core::id::WorkerId;
 use zufar_core::machine::Listener;
 use zufar_core::member::{Guid, NodeId};
 use zufar_core::node::ClusterSettings;
+use zufar_core::replication::SplitBrain;
 use zufar_core::secure::{Credentials, Secrets, Seed};
 use zufar_core::settings::Settings;
 use zufar_core::worker::Worker;
@@ -89,7 +90,12 @@ fn cluster_settings(host: HostId, start: &Start<'_>) -> ClusterSettings {
         weight: 100,
         replication_factor: start.plan.replication_factor,
         seeds: start.seeds.clone(),
-        wait_for_others: start.plan.majority,
+        in_sync_min: 1,
+        split_brain: match start.plan.majority {
+            true => SplitBrain::Majority,
+            false => SplitBrain::Available,
+        },
+        members: Vec::new(),
         formation: None,
         layout: Vec::new(),
         holds_data: false,

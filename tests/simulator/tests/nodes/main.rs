@@ -1,6 +1,8 @@
 //! Several nodes on several hosts: they find each other by what their workers' peer ports say,
 //! agree on who is there and on who owns what, and notice who goes.
 
+mod flush;
+
 use std::sync::Arc;
 
 use zufar_core::disk::Recovery;
