@@ -13,7 +13,7 @@ use crate::disk::{Span, Usage};
 use crate::figures::Figures;
 use crate::hash::KeyHash;
 use crate::id::{ConnId, WorkerId};
-use crate::member::NodeId;
+use crate::member::{Guid, NodeId};
 use crate::node::ClusterView;
 use crate::protocol::link::Attempt;
 use crate::protocol::peer::NodeFigures;
@@ -241,6 +241,8 @@ pub struct Parcel {
     visits: Vec<Visit>,
     /// Requests that this node can't carry out.
     refusals: Vec<Refusal>,
+    /// The other nodes that have carried out requests which are answered here.
+    holders: Vec<(Token, Guid)>,
 }
 
 /// A forwarded request that was not carried out, because the primary is elsewhere.
@@ -263,6 +265,7 @@ impl Parcel {
         self.answers.clear();
         self.visits.clear();
         self.refusals.clear();
+        self.holders.clear();
     }
 
     fn push(&mut self, bytes: &[u8]) -> Span {
@@ -326,6 +329,16 @@ impl Parcel {
             value,
             refusal: 0,
         });
+    }
+
+    /// The answer that follows comes from another node.
+    pub(crate) fn push_holder(&mut self, token: Token, holder: Guid) {
+        self.holders.push((token, holder));
+    }
+
+    /// Which answers come from other nodes.
+    pub(crate) fn holders(&self) -> &[(Token, Guid)] {
+        &self.holders
     }
 
     pub(crate) fn push_refusal(&mut self, token: Token, refusal: Refusal) {

@@ -24,6 +24,7 @@ use crate::command::Outcome;
 use crate::disk::{Completion, Recovery, Request, Usage};
 use crate::id::{ConnId, WorkerId};
 use crate::machine::{Actions, Event, Listener, Machine};
+use crate::member::Guid;
 use crate::message::{Message, Token};
 use crate::notice::{Notice, Severity};
 use crate::planted::{self, Bug};
@@ -128,6 +129,13 @@ impl Links {
     fn session(&mut self, conn: ConnId) -> Option<&mut Session> {
         let session = self.sessions.get_mut(conn.slot as usize)?.as_mut()?;
         (session.conn == conn).then_some(session)
+    }
+
+    /// Another node has carried out what a slot of a session waits for.
+    fn note_holder(&mut self, token: Token, holder: Guid) {
+        if let Some(session) = self.session(token.conn) {
+            session.note_holder(token.sequence, holder);
+        }
     }
 
     /// Puts an outcome into the slot that waits for it.
