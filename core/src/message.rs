@@ -184,6 +184,8 @@ pub enum Message {
 pub enum Question {
     /// Its figures.
     Figures,
+    /// Who is primary of a partition: the worker that has it says so.
+    Primary(u16),
     /// To forget the figures that `stats reset` forgets.
     Reset,
     /// One line for each of its connections.
@@ -223,6 +225,8 @@ pub enum Answer {
     Text(Vec<u8>),
     /// A version.
     Version(u64),
+    /// A node, if it knows.
+    Primary(Option<Guid>),
 }
 
 /// Requests and answers that one turn has produced for one other worker.

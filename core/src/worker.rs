@@ -10,6 +10,7 @@ mod gather;
 mod keeping;
 mod nodes;
 mod outbox;
+mod partitions;
 pub(crate) mod peers;
 mod requests;
 mod routing;

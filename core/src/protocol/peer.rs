@@ -16,12 +16,13 @@
 //! changes but at the end. A kind that is not known decodes as [`Frame::Unknown`], so that it
 //! can be answered.
 
+mod error;
 mod flush;
+mod partitions;
 #[cfg(test)]
 mod tests;
 
 use alloc::vec::Vec;
-use core::fmt;
 
 use nom::bytes::complete::tag;
 use nom::combinator::{cond, map_opt, map_res};
@@ -29,7 +30,9 @@ use nom::multi::{fill, length_data, length_value};
 use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
 use nom::{IResult, Parser};
 
+pub use error::PeerError;
 pub use flush::{FlushStep, Flushes};
+pub use partitions::{Owner, Partitions};
 
 /// The first bytes of every hello: whoever sends anything else speaks another protocol.
 pub const MAGIC: &[u8] = b"zufar";
@@ -47,6 +50,8 @@ const KIND_HELLO_REPLY: u8 = 2;
 const KIND_REFUSED: u8 = 3;
 const KIND_STATUS_REQUEST: u8 = 4;
 const KIND_STATUS_REPLY: u8 = 5;
+const KIND_PARTITIONS_REQUEST: u8 = 6;
+const KIND_PARTITIONS_REPLY: u8 = 7;
 const KIND_STATE_REQUEST: u8 = 16;
 const KIND_STATE_REPLY: u8 = 17;
 const KIND_DEATH_QUESTION: u8 = 18;
@@ -96,6 +101,13 @@ pub enum Frame<'a> {
         /// The nodes, in the order to be shown.
         nodes: Vec<NodeStatus<'a>>,
     },
+    /// Asks who holds a key, or everything.
+    PartitionsRequest {
+        /// The key; empty for everything.
+        key: &'a [u8],
+    },
+    /// Answers that.
+    PartitionsReply(Partitions<'a>),
     /// What the sender knows of the cluster, and a wish to hear the same. Parts that are not the
     /// last are followed by more.
     StateRequest {
@@ -382,35 +394,6 @@ pub struct NodeFigures {
     pub replicas_in_sync: Option<u64>,
 }
 
-/// Why bytes are not a frame. The connection can't be used any further.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PeerError {
-    /// The frame is longer than allowed, or this is another protocol.
-    TooLong {
-        /// The length that it claims, in bytes.
-        bytes: u32,
-    },
-    /// The frame has no kind.
-    Empty,
-    /// The body does not have the form of its kind.
-    Malformed {
-        /// The frame's kind.
-        kind: u8,
-    },
-}
-
-impl fmt::Display for PeerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong { bytes } => write!(f, "a frame of {bytes} bytes is too long"),
-            Self::Empty => write!(f, "a frame is empty"),
-            Self::Malformed { kind } => write!(f, "a frame of kind {kind} is malformed"),
-        }
-    }
-}
-
-impl core::error::Error for PeerError {}
-
 /// The highest version that both this release and `lowest..=highest` speak.
 #[must_use]
 pub fn common_version(lowest: u16, highest: u16) -> Option<u16> {
@@ -488,6 +471,12 @@ fn body_of(kind: u8, body: &[u8]) -> IResult<&[u8], Frame<'_>> {
                 generation,
                 verdict,
             })
+            .parse(body),
+        KIND_PARTITIONS_REQUEST => length_data(be_u8)
+            .map(|key| Frame::PartitionsRequest { key })
+            .parse(body),
+        KIND_PARTITIONS_REPLY => partitions::partitions
+            .map(Frame::PartitionsReply)
             .parse(body),
         KIND_FLUSH => (be_u64, flush::step)
             .map(|(number, step)| Frame::Flush { number, step })
@@ -683,6 +672,15 @@ pub fn encode(frame: &Frame<'_>, into: &mut Vec<u8>) {
             push_text(guid, into);
             into.extend_from_slice(&generation.to_be_bytes());
             into.push(verdict.code());
+        }
+        Frame::PartitionsRequest { key } => {
+            let bytes = u8::try_from(key.len()).expect("keys are at most 250 bytes long");
+            into.extend_from_slice(&[KIND_PARTITIONS_REQUEST, bytes]);
+            into.extend_from_slice(key);
+        }
+        Frame::PartitionsReply(partitions) => {
+            into.push(KIND_PARTITIONS_REPLY);
+            partitions::push_partitions(partitions, into);
         }
         Frame::Flush { number, step } => {
             into.push(KIND_FLUSH);

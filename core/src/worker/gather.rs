@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use crate::figures::{self, ConnectionFigures, Context, Figures};
 use crate::id::{ConnId, WorkerId};
 use crate::machine::{Actions, HostFigures};
+use crate::member::Guid;
 use crate::message::{Answer, FlushName, Message, Question, Token};
 use crate::protocol::peer::FlushStep;
 use crate::protocol::{
@@ -62,6 +63,8 @@ pub(super) enum Purpose {
     MemoryLimit(u64),
     Detail(bool),
     Verbosity(u8),
+    /// Who is primary of a partition.
+    Primary(u16),
     Status,
     /// The same, of this node only.
     OwnStatus,
@@ -76,6 +79,7 @@ pub(super) struct Gathered {
     /// A worker had stopped waiting for the flush.
     pub(super) lapsed: bool,
     unreached: bool,
+    primary: Option<Guid>,
     host: HostFigures,
 }
 
@@ -105,6 +109,7 @@ impl Purpose {
     fn question(self, now: Now) -> Question {
         match self {
             Self::Stats(_) | Self::Status | Self::OwnStatus => Question::Figures,
+            Self::Primary(partition) => Question::Primary(partition),
             Self::Reset => Question::Reset,
             Self::Connections => Question::Connections,
             Self::BeginFlush(name) => Question::BeginFlush(name),
@@ -190,6 +195,7 @@ impl Worker {
     ) -> Answer {
         match question {
             Question::Figures => Answer::Figures(Box::new(self.figures(now))),
+            Question::Primary(partition) => self.answer_primary(partition),
             Question::Reset => {
                 self.reset_figures();
                 Answer::Done
@@ -231,6 +237,9 @@ impl Worker {
         };
         match answer {
             Answer::Done => {}
+            Answer::Primary(primary) => {
+                round.gathered.primary = round.gathered.primary.or(primary);
+            }
             Answer::Lapsed => round.gathered.lapsed = true,
             Answer::Unreached => round.gathered.unreached = true,
             Answer::Figures(figures) => round.gathered.figures.merge(&figures),
@@ -295,6 +304,12 @@ impl Worker {
                 self.fill_slot(now, asker, actions, |into| {
                     into.append_alone(output);
                 });
+                return;
+            }
+            Purpose::Primary(partition) => {
+                if let Asker::Peer(conn) = asker {
+                    self.say_partitions(conn, Some(partition), gathered.primary);
+                }
                 return;
             }
             Purpose::Status | Purpose::OwnStatus => {

@@ -344,6 +344,9 @@ impl Worker {
             Frame::FiguresRequest if settled && self.partner_node(conn).is_some() => {
                 self.begin_status(now, conn, Purpose::OwnStatus, actions);
             }
+            Frame::PartitionsRequest { key } if settled => {
+                self.begin_partitions(now, conn, key, actions);
+            }
             Frame::Flush { number, step } if settled && self.partner_node(conn).is_some() => {
                 self.begin_flush_step(now, conn, *number, *step, actions);
             }
@@ -364,6 +367,7 @@ impl Worker {
                 self.refuse_frame(conn, Reason::Frame, "a frame of an unknown kind");
             }
             Frame::StatusRequest
+            | Frame::PartitionsRequest { .. }
             | Frame::FiguresRequest
             | Frame::Flush { .. }
             | Frame::StateRequest { .. }

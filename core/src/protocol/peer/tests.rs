@@ -328,6 +328,15 @@ proptest! {
         ] {
             check_round_trip(&Frame::Flush { number: noted, step })?;
         }
+        check_round_trip(&Frame::PartitionsRequest { key: &records })?;
+        for partition in [None, Some(lowest)] {
+            let owner = Owner { guid: &text, primaries: lowest, replicas: highest };
+            check_round_trip(&Frame::PartitionsReply(Partitions {
+                partition,
+                primary: &text,
+                owners: vec![owner; usize::from(code) % 4],
+            }))?;
+        }
         check_round_trip(&Frame::FlushReply { version: number, held: flags.0 })?;
         check_round_trip(&Frame::StatusRequest)?;
         check_round_trip(&Frame::FiguresRequest)?;
