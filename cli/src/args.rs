@@ -36,6 +36,9 @@ pub(crate) enum Command {
     /// Show the nodes as one of them sees them.
     #[command(after_help = EXIT_CODES)]
     Status(StatusArguments),
+    /// Show which nodes hold how many partitions of the key space, or who holds a key.
+    #[command(after_help = EXIT_CODES)]
+    Partitions(PartitionsArguments),
 }
 
 #[derive(Args, Debug)]
@@ -50,6 +53,25 @@ pub(crate) struct ServeArguments {
 
 #[derive(Args, Debug)]
 pub(crate) struct StatusArguments {
+    #[command(flatten)]
+    pub(crate) peer: PeerArguments,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PartitionsArguments {
+    #[command(flatten)]
+    pub(crate) peer: PeerArguments,
+    /// Show who holds this key: as it is placed, and who is primary as far as the node knows.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+}
+
+/// Which node is asked.
+#[derive(Args, Debug)]
+pub(crate) struct PeerArguments {
     /// The node's peer address: HOST, HOST:PORT, or HOST and then PORT.
     #[arg(default_value = "127.0.0.1")]
     pub(crate) host: String,
@@ -59,9 +81,6 @@ pub(crate) struct StatusArguments {
     /// variable ZUFAR_SECRET holds them.
     #[arg(long, value_name = "FILE")]
     pub(crate) secret_file: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// The command line, or what to say instead: help on standard output, or one line of error.

@@ -1,7 +1,7 @@
 //! The `zufar` command.
 //!
 //! Decides which command runs, and which allocator serves all of them. Refuses to know more:
-//! `args` has the command line, `serve` and `status` do the work.
+//! `args` has the command line; `serve`, `status` and `partitions` do the work.
 
 mod advertise;
 mod allocator;
@@ -19,6 +19,7 @@ mod log;
 mod memcached_flags;
 mod options;
 mod output;
+mod partitions;
 mod peer;
 mod pidfile;
 mod privileges;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Ok(arguments) => match arguments.command {
             Command::Serve(arguments) => serve::run(*arguments),
             Command::Status(arguments) => status::run(&arguments),
+            Command::Partitions(arguments) => partitions::run(&arguments),
         },
         Err(Answer::Help(text)) => match output::answer(&text) {
             Ok(()) => ExitCode::SUCCESS,

@@ -3,12 +3,29 @@
 //! Decides nothing else. Refuses to know what is said.
 
 use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::error::describe;
+use crate::exit;
 
 /// Writes `text` to standard output.
 pub(crate) fn answer(text: &str) -> io::Result<()> {
     let mut output = io::stdout().lock();
     output.write_all(text.as_bytes())?;
     output.flush()
+}
+
+/// Writes what was asked for to standard output, and ends the command.
+pub(crate) fn show(text: &str) -> ExitCode {
+    match answer(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read it has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("standard output: {}", describe(&error)));
+            exit::FAILED.into()
+        }
+    }
 }
 
 /// Writes one line of error.

@@ -4,14 +4,19 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use zufar_core::protocol::peer::{Frame, VERSION_HIGHEST, VERSION_LOWEST, decode, encode};
 use zufar_core::secure::{Credentials, Refusal, Secrets, Stream};
 use zufar_core::settings::Limits;
 
+use crate::args::PeerArguments;
 use crate::error::describe;
-use crate::secrets;
+use crate::options::ListenAddress;
+use crate::secrets::{self, SecretSource};
+use crate::settings::{CLIENT_PORT, peer_port};
+use crate::{exit, output};
 
 /// How long a conversation may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,6 +25,44 @@ const READ_BYTES: usize = 16 * 1024;
 /// Longest frame that a node sends.
 pub(crate) fn frame_bytes_max() -> usize {
     Limits::default().frame_bytes_max
+}
+
+/// Begins a conversation with the node that was named, which is also how errors name it; or says
+/// what is wrong.
+pub(crate) fn begin(arguments: &PeerArguments) -> Result<(Conversation, ListenAddress), ExitCode> {
+    let not_started = |line: String| -> ExitCode {
+        output::complain(&line);
+        exit::NOT_STARTED.into()
+    };
+    let (host, port) = address(arguments).map_err(not_started)?;
+    let secrets = SecretSource::find(arguments.secret_file.clone());
+    let secrets = secrets.map(|source| source.read()).transpose();
+    let secrets = secrets.map_err(|error| not_started(error.to_string()))?;
+    let secrets = secrets.map(|(secrets, _)| secrets);
+    let begun = Conversation::begin(&host, port, secrets);
+    let shown = ListenAddress {
+        host,
+        port: Some(port),
+    };
+    match begun {
+        Ok(conversation) => Ok((conversation, shown)),
+        Err(error) => {
+            output::complain(&format!("node {shown}: {error}"));
+            Err(exit::FAILED.into())
+        }
+    }
+}
+
+/// The address that was named.
+pub(crate) fn address(arguments: &PeerArguments) -> Result<(String, u16), String> {
+    let address: ListenAddress = arguments.host.parse()?;
+    match (address.port, arguments.port) {
+        (Some(_), Some(_)) => Err(format!("two ports: `{}` has one", arguments.host)),
+        (one, other) => {
+            let port = one.or(other).unwrap_or(peer_port(CLIENT_PORT));
+            Ok((address.host, port))
+        }
+    }
 }
 
 /// A conversation that has begun.

@@ -6,19 +6,13 @@
 mod tests;
 
 use std::fmt::Write as _;
-use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use serde::Serialize;
 use zufar_core::protocol::peer::{DiskState, Frame, NodeFigures, NodeState, NodeStatus, decode};
-use zufar_core::secure::Secrets;
 
 use crate::args::StatusArguments;
-use crate::error::describe;
-use crate::options::ListenAddress;
-use crate::peer::{Conversation, frame_bytes_max};
-use crate::secrets::SecretSource;
-use crate::settings::{CLIENT_PORT, peer_port};
+use crate::peer::{Conversation, begin, frame_bytes_max};
 use crate::{exit, output};
 
 /// An answer that is longer is of no cluster that there can be.
@@ -26,26 +20,11 @@ const REPLY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Shows what the node says.
 pub(crate) fn run(arguments: &StatusArguments) -> ExitCode {
-    let (host, port) = match address(arguments) {
-        Ok(address) => address,
-        Err(line) => {
-            output::complain(&line);
-            return exit::NOT_STARTED.into();
-        }
+    let (mut conversation, shown) = match begin(&arguments.peer) {
+        Ok(begun) => begun,
+        Err(code) => return code,
     };
-    let shown = ListenAddress {
-        host: host.clone(),
-        port: Some(port),
-    };
-    let secrets = SecretSource::find(arguments.secret_file.clone());
-    let secrets = match secrets.map(|source| source.read()).transpose() {
-        Ok(secrets) => secrets.map(|(secrets, _)| secrets),
-        Err(error) => {
-            output::complain(&error.to_string());
-            return exit::NOT_STARTED.into();
-        }
-    };
-    let replies = match ask(&host, port, secrets) {
+    let replies = match ask(&mut conversation) {
         Ok(replies) => replies,
         Err(error) => {
             output::complain(&format!("node {shown}: {error}"));
@@ -63,31 +42,11 @@ pub(crate) fn run(arguments: &StatusArguments) -> ExitCode {
             output::complain(&trouble);
         }
     }
-    match output::answer(&text) {
-        Ok(()) => ExitCode::SUCCESS,
-        // Whoever read it has read enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            output::complain(&format!("standard output: {}", describe(&error)));
-            exit::FAILED.into()
-        }
-    }
-}
-
-fn address(arguments: &StatusArguments) -> Result<(String, u16), String> {
-    let address: ListenAddress = arguments.host.parse()?;
-    match (address.port, arguments.port) {
-        (Some(_), Some(_)) => Err(format!("two ports: `{}` has one", arguments.host)),
-        (one, other) => {
-            let port = one.or(other).unwrap_or(peer_port(CLIENT_PORT));
-            Ok((address.host, port))
-        }
-    }
+    output::show(&text)
 }
 
 /// The node's status reply, as it came: frames one behind the other.
-fn ask(host: &str, port: u16, secrets: Option<Secrets>) -> Result<Vec<u8>, String> {
-    let mut conversation = Conversation::begin(host, port, secrets)?;
+fn ask(conversation: &mut Conversation) -> Result<Vec<u8>, String> {
     conversation.say(&Frame::StatusRequest)?;
     let mut replies = Vec::new();
     loop {

@@ -13,7 +13,7 @@ use crate::disk::{Span, Usage};
 use crate::figures::Figures;
 use crate::hash::KeyHash;
 use crate::id::{ConnId, WorkerId};
-use crate::member::NodeId;
+use crate::member::{Guid, NodeId};
 use crate::node::ClusterView;
 use crate::protocol::link::Attempt;
 use crate::protocol::peer::NodeFigures;
@@ -70,6 +70,15 @@ impl Caller {
             sequence: token.sequence,
         })
     }
+}
+
+/// What tells one flush from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushName {
+    /// The run that flushes all nodes; none for a flush of this node only.
+    pub(crate) node: Option<NodeId>,
+    /// Counted by who flushes.
+    pub(crate) number: u64,
 }
 
 /// One message between two workers. It owns what it carries.
@@ -161,6 +170,13 @@ pub enum Message {
     },
     /// To worker 0: the sender has stored the first item.
     HoldsData,
+    /// To worker 0: everything on all nodes is to be flushed. One answer follows.
+    FlushEverywhere {
+        /// Whose slot the answer is for.
+        token: Token,
+        /// When, in Unix milliseconds; 0 for now.
+        at_unix_ms: u64,
+    },
 }
 
 /// Something that every worker is asked.
@@ -168,16 +184,24 @@ pub enum Message {
 pub enum Question {
     /// Its figures.
     Figures,
+    /// Who is primary of a partition: the worker that has it says so.
+    Primary(u16),
     /// To forget the figures that `stats reset` forgets.
     Reset,
     /// One line for each of its connections.
     Connections,
     /// The last version that it has drawn, for a flush that is to follow.
-    BeginFlush,
-    /// To drop all items up to this version, and to draw only later ones.
-    Flush(u64),
-    /// To note a flush at this Unix time in milliseconds; 0 forgets a pending one.
-    FlushAt(u64),
+    BeginFlush(FlushName),
+    /// To drop all items up to this version, and to draw only later ones; 0 calls the flush off.
+    /// Without a name nobody has asked for the last version.
+    Flush(Option<FlushName>, u64),
+    /// To note a flush, unless a later one has been noted.
+    FlushAt {
+        /// When, in Unix milliseconds; 0 forgets a pending one.
+        unix_ms: u64,
+        /// The version at which it was said.
+        noted: u64,
+    },
     /// To work under this memory limit of the whole node, in bytes.
     MemoryLimit(u64),
     /// To count by key prefix, or to stop counting.
@@ -191,12 +215,18 @@ pub enum Question {
 pub enum Answer {
     /// Done.
     Done,
+    /// It had stopped waiting for the flush.
+    Lapsed,
+    /// Not all nodes have been reached.
+    Unreached,
     /// Its figures.
     Figures(Box<Figures>),
     /// Rendered lines.
     Text(Vec<u8>),
     /// A version.
     Version(u64),
+    /// A node, if it knows.
+    Primary(Option<Guid>),
 }
 
 /// Requests and answers that one turn has produced for one other worker.
@@ -215,6 +245,8 @@ pub struct Parcel {
     visits: Vec<Visit>,
     /// Requests that this node can't carry out.
     refusals: Vec<Refusal>,
+    /// The other nodes that have carried out requests which are answered here.
+    holders: Vec<(Token, Guid)>,
 }
 
 /// A forwarded request that was not carried out, because the primary is elsewhere.
@@ -237,6 +269,7 @@ impl Parcel {
         self.answers.clear();
         self.visits.clear();
         self.refusals.clear();
+        self.holders.clear();
     }
 
     fn push(&mut self, bytes: &[u8]) -> Span {
@@ -300,6 +333,16 @@ impl Parcel {
             value,
             refusal: 0,
         });
+    }
+
+    /// The answer that follows comes from another node.
+    pub(crate) fn push_holder(&mut self, token: Token, holder: Guid) {
+        self.holders.push((token, holder));
+    }
+
+    /// Which answers come from other nodes.
+    pub(crate) fn holders(&self) -> &[(Token, Guid)] {
+        &self.holders
     }
 
     pub(crate) fn push_refusal(&mut self, token: Token, refusal: Refusal) {

@@ -9,6 +9,7 @@
 //! for a [`Place`].
 
 mod calls;
+mod flushing;
 mod keeping;
 mod survey;
 #[cfg(test)]
@@ -38,6 +39,8 @@ use crate::secure::{Credentials, Datagrams, Refusal, Seed};
 use crate::time::{Now, Time};
 
 use calls::{Call, Calls};
+pub(crate) use flushing::FlushOrder;
+use flushing::Flushing;
 use keeping::Keeping;
 use survey::Survey;
 pub use view::{ClusterView, MemberView};
@@ -149,6 +152,7 @@ pub(crate) struct Node {
     keeping: Keeping,
     health: Health,
     survey: Survey,
+    flushing: Flushing,
     view: Arc<ClusterView>,
     /// The workers have not seen the view as it is.
     view_changed: bool,
@@ -206,6 +210,7 @@ impl Node {
             keeping: Keeping::default(),
             health,
             survey: Survey::default(),
+            flushing: Flushing::new(settings.formation),
             view,
             view_changed: true,
             settings,
@@ -224,6 +229,7 @@ impl Node {
             self.resolve_at,
             self.calls.next_deadline(),
             self.survey.next_deadline(),
+            self.flushing.next_deadline(&self.calls),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -237,6 +243,7 @@ impl Node {
             self.end_call(overdue, out);
         }
         self.drive_survey(now.time, out);
+        self.drive_flush(now, out);
         if self
             .membership
             .next_deadline()
@@ -325,9 +332,16 @@ impl Node {
             lowest: VERSION_LOWEST,
             highest: VERSION_HIGHEST,
             guid: self.membership.identity().id.guid.as_str(),
-            node: Some(self.membership.introduction(None)),
+            node: Some(self.introduction(None)),
         };
         peer::encode(&hello, into);
+    }
+
+    fn introduction(&self, to: Option<&Guid>) -> Introduction<'_> {
+        Introduction {
+            flushes: self.flushing.known(),
+            ..self.membership.introduction(to)
+        }
     }
 
     /// Takes a frame of a connection that is for the node: a hello and its reply, states,
@@ -379,6 +393,11 @@ impl Node {
                 self.end_call(place.conn, out);
                 self.drive_survey(now.time, out);
             }
+            Frame::FlushReply { version, held } if opened && place.worker == WorkerId(0) => {
+                self.take_flush_reply(place, version, held, now.time);
+                self.end_call(place.conn, out);
+                self.drive_flush(now, out);
+            }
             Frame::DeathQuestion { guid, generation } if !opened => {
                 self.ask(now, place, guid, generation, out);
             }
@@ -409,6 +428,7 @@ impl Node {
         if place.worker == WorkerId(0) {
             self.calls.remove(place.conn);
             self.drive_survey(now.time, out);
+            self.drive_flush(now, out);
         }
     }
 
@@ -443,7 +463,7 @@ impl Node {
         let reply = Frame::HelloReply {
             version,
             guid: self.membership.identity().id.guid.as_str(),
-            node: settled.map(|met| self.membership.introduction(Some(&met.guid))),
+            node: settled.map(|met| self.introduction(Some(&met.guid))),
         };
         say(place, &reply, Then::Settle(settled), out);
     }
@@ -465,6 +485,9 @@ impl Node {
             .meet(now, from, versions, guid, theirs, &mut outputs);
         self.outputs = outputs;
         self.carry_out(now, out);
+        if let Ok(met) = &met {
+            self.hear_flushes(met.formation, theirs);
+        }
         met.map_err(|refusal| (refusal.reason, refusal.theirs))
     }
 
@@ -511,6 +534,9 @@ impl Node {
             }
             Some(Call::Figures { .. }) => {
                 say(place, &Frame::FiguresRequest, Then::Nothing, out);
+            }
+            Some(Call::Flush { number, step, .. }) => {
+                say(place, &Frame::Flush { number, step }, Then::Nothing, out);
             }
             Some(Call::Reconnect { .. }) => {
                 let (node, evidence) = (met.node, Evidence::Connected);
@@ -688,7 +714,8 @@ impl Node {
             Event::GenerationWanted { known } => {
                 self.keeping.generation = Some(known.saturating_add(1));
             }
-            Event::Formed(_) => {
+            Event::Formed(formation) => {
+                self.flushing.set_formation(formation);
                 self.keeping.formation = true;
                 self.renew_view();
             }

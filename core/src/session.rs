@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use crate::cache::INLINE_BYTES_MAX;
 use crate::command::{Expiry, Failure, Outcome};
 use crate::id::ConnId;
+use crate::member::Guid;
 use crate::planted::{self, Bug};
 use crate::protocol::{self, ErrorLine, NextKey, ParseLimits, Refusal, Request, Sink, Then};
 use crate::settings::Limits;
@@ -131,6 +132,8 @@ struct Slot {
     output: Output,
     ready: bool,
     failed: Option<Failure>,
+    /// The other node that has carried it out.
+    holder: Option<Guid>,
     /// Takes its turn and says nothing.
     muted: bool,
     started: Time,
@@ -152,6 +155,10 @@ pub(crate) struct Session {
     first_sequence: u64,
     /// A key of the get whose answer leaves at present could not be looked up.
     keys_failed: Option<Failure>,
+    /// This node has carried out a key of that get.
+    keys_own: bool,
+    /// Other nodes that have.
+    keys_holders: Vec<Guid>,
     /// The driver reads no further.
     pub(crate) paused: bool,
     /// The next command must wait until all before it have been answered.
@@ -183,6 +190,8 @@ impl Session {
             slots: VecDeque::new(),
             first_sequence: 0,
             keys_failed: None,
+            keys_own: false,
+            keys_holders: Vec::new(),
             paused: false,
             draining: false,
             awaiting_memory: false,
@@ -457,6 +466,7 @@ impl Session {
             output: Output::default(),
             ready: false,
             failed: None,
+            holder: None,
             muted: false,
             started,
         });
@@ -478,8 +488,11 @@ impl Session {
         slot.output.prepare(buffers);
         match slot.words {
             Words::Line => {
-                let started = slot.started;
-                context.render_line(&slot.context, outcome, started, now, &mut slot.output);
+                let located = Located {
+                    holder: slot.holder.as_ref(),
+                    started: slot.started,
+                };
+                context.render_line(&slot.context, outcome, located, now, &mut slot.output);
             }
             Words::Value { with_cas } => match outcome {
                 Outcome::Item(item) => {
@@ -549,6 +562,8 @@ impl Session {
             self.output.prepare(buffers);
             if slot.failed.is_some() {
                 self.keys_failed = slot.failed;
+            } else if let Words::Value { .. } = slot.words {
+                self.note_key(slot.holder);
             }
             self.output.append(&mut slot.output, buffers);
             if let Words::End { located } = slot.words {
@@ -573,7 +588,34 @@ impl Session {
             None => self.output.put(b"END\r\n"),
         }
         if located {
-            context.locate(started, now, &mut self.output);
+            let own = self.keys_own || self.keys_holders.is_empty();
+            let own = own.then_some(context.guid);
+            let others = self.keys_holders.iter().map(Guid::as_str);
+            let guids: Vec<&str> = own.into_iter().chain(others).collect();
+            context.locate(&guids, started, now, &mut self.output);
+        }
+        self.keys_own = false;
+        self.keys_holders.clear();
+    }
+
+    /// A key of the get under way was carried out by this node at once.
+    #[inline]
+    pub(crate) const fn note_own_key(&mut self) {
+        self.keys_own = true;
+    }
+
+    fn note_key(&mut self, holder: Option<Guid>) {
+        match holder {
+            None => self.keys_own = true,
+            Some(holder) if self.keys_holders.contains(&holder) => {}
+            Some(holder) => self.keys_holders.push(holder),
+        }
+    }
+
+    /// Another node has carried out what a slot waits for.
+    pub(crate) fn note_holder(&mut self, sequence: u64, holder: Guid) {
+        if let Some(slot) = self.slot(sequence) {
+            slot.holder = Some(holder);
         }
     }
 
@@ -632,6 +674,14 @@ impl Session {
     }
 }
 
+/// What an answer says of where it comes from.
+#[derive(Clone, Copy)]
+struct Located<'a> {
+    /// The other node that has carried it out, if it was not this one.
+    holder: Option<&'a Guid>,
+    started: Time,
+}
+
 /// What putting an outcome into words needs beside the outcome.
 pub(crate) struct Rendering<'a> {
     pub(crate) parse_limits: &'a ParseLimits,
@@ -645,14 +695,14 @@ impl Rendering<'_> {
         &self,
         line: &[u8],
         outcome: &Outcome<'_>,
-        started: Time,
+        located: Located<'_>,
         now: Now,
         output: &mut Output,
     ) {
         let Ok(request) = protocol::parse(line, now, self.parse_limits) else {
             unreachable!("a line that was carried out parses again");
         };
-        self.render(&request, outcome, started, now, output);
+        self.render_located(&request, outcome, located, now, output);
     }
 
     /// Puts an outcome into words, and where the record lives if that was asked for.
@@ -665,15 +715,30 @@ impl Rendering<'_> {
         now: Now,
         output: &mut Output,
     ) {
+        let holder = None;
+        let located = Located { holder, started };
+        self.render_located(request, outcome, located, now, output);
+    }
+
+    #[inline]
+    fn render_located(
+        &self,
+        request: &Request<'_>,
+        outcome: &Outcome<'_>,
+        located: Located<'_>,
+        now: Now,
+        output: &mut Output,
+    ) {
         protocol::render(output, request, outcome, now);
         if request.is_located() {
-            self.locate(started, now, output);
+            let guid = located.holder.map_or(self.guid, Guid::as_str);
+            self.locate(&[guid], located.started, now, output);
         }
     }
 
-    /// The line that says where a record lives and how long the request took.
-    pub(crate) fn locate(&self, started: Time, now: Now, output: &mut Output) {
+    /// The line that says where records live and how long the request took.
+    fn locate(&self, guids: &[&str], started: Time, now: Now, output: &mut Output) {
         let ms = now.time.millis_since(started);
-        protocol::write_location(output, &[self.guid], ms);
+        protocol::write_location(output, guids, ms);
     }
 }

@@ -7,6 +7,7 @@
 mod apply;
 mod copy;
 mod disk_evict;
+mod holds;
 mod notes;
 mod persist;
 mod preload;
@@ -27,13 +28,14 @@ use crate::figures::Figures;
 use crate::hash::KeyHash;
 use crate::id::WorkerId;
 use crate::member::Guid;
-use crate::message::{Caller, Token, plain};
+use crate::message::{Caller, FlushName, Token, plain};
 use crate::notice::Notice;
 use crate::replication::{Message, Record, Term};
 use crate::settings::{Settings, WhenFull};
 use crate::time::{Now, Time};
 
 use copy::Copies;
+use holds::Holds;
 use persist::{Persist, Pressure};
 use preload::Preload;
 use replicas::Replicas;
@@ -129,7 +131,7 @@ pub(crate) struct Shard {
     /// No write is refused for waiting too long before this.
     patient_until: Time,
     /// Flushes that have asked for the last version and have not come yet.
-    flushes_to_come: u32,
+    flushes_to_come: Holds,
     waits: Waits,
     /// Answers of writes that wait for the disk to come nearer.
     held: VecDeque<Held>,
@@ -181,7 +183,7 @@ impl Shard {
             flushed: recovery.flushed,
             ran_at: Time::ZERO,
             patient_until: Time::ZERO,
-            flushes_to_come: 0,
+            flushes_to_come: Holds::default(),
             waits: Waits::new(settings.limits.loads_max),
             held: VecDeque::new(),
             persist,
@@ -260,7 +262,7 @@ impl Shard {
         let slot = self.waits.begin(hash);
         self.waits.push(slot, caller, key, operation);
         self.waits.stall(slot, now.time.plus_millis(wait_ms));
-        self.figures.stalled_writes += u64::from(self.flushes_to_come == 0);
+        self.figures.stalled_writes += u64::from(self.flushes_to_come.is_empty());
     }
 
     /// Applies `operation` and either has its outcome or holds it back.
@@ -382,6 +384,7 @@ impl Shard {
         self.drive_copies(now, sink);
         self.tell_scanned(now, sink);
         self.drive_replicas(now, sink);
+        self.flushes_to_come.lapse(now.time);
         self.give_up_stalled(now, sink);
         self.relieve(now, sink);
         self.drive_preload(sink);
@@ -399,6 +402,9 @@ impl Shard {
         }
         if let Some(at) = self.waits.next_deadline() {
             deadline = deadline.min(at.max(self.patient_until));
+        }
+        if let Some(at) = self.flushes_to_come.next_deadline() {
+            deadline = deadline.min(at);
         }
         if let Some(held) = self.held.front() {
             deadline = deadline.min(held.until);
@@ -428,7 +434,7 @@ impl Shard {
             sink.answer(held.token, held.outcome);
         }
         while pressure != Pressure::Hard
-            && self.flushes_to_come == 0
+            && self.flushes_to_come.is_empty()
             && let Some(slot) = self.next_stalled()
         {
             self.run_wait(now, slot, sink);
@@ -461,7 +467,7 @@ impl Shard {
     /// began. Until it comes, whatever makes a new version out of an item would carry it past
     /// the flush: neither before it nor after it.
     fn must_wait(&self, now: Now, operation: &Operation<'_>) -> bool {
-        let for_flush = self.flushes_to_come > 0 && draws_version(operation);
+        let for_flush = !self.flushes_to_come.is_empty() && draws_version(operation);
         for_flush || (is_write(operation) && self.pressure(now) == Pressure::Hard)
     }
 
@@ -565,20 +571,35 @@ impl Shard {
     }
 
     /// The last version that was drawn here, for a flush that [`flush`](Self::flush) ends.
-    pub(crate) fn begin_flush(&mut self) -> u64 {
-        self.flushes_to_come += 1;
+    pub(crate) fn begin_flush(&mut self, now: Now, name: FlushName) -> u64 {
+        self.flushes_to_come.begin(now.time, name);
         self.clock.last()
     }
 
-    /// Drops all items up to `version`; the disk is told with the next batch.
-    pub(crate) fn flush(&mut self, now: Now, version: u64, sink: &mut impl Sink) {
-        self.clock.advance_past(version);
-        self.flushed = self.flushed.max(version);
-        if let Some(persist) = &mut self.persist {
-            persist.note_flushed(now, self.flushed);
+    /// Drops all items up to `version`; the disk is told with the next batch. Whether everything
+    /// that draws versions has waited since the flush of that name has begun.
+    pub(crate) fn flush(
+        &mut self,
+        now: Now,
+        name: Option<FlushName>,
+        version: u64,
+        sink: &mut impl Sink,
+    ) -> bool {
+        if version > self.flushed {
+            self.clock.advance_past(version);
+            self.flushed = version;
+            if let Some(persist) = &mut self.persist {
+                persist.note_flushed(now, version);
+            }
         }
-        self.flushes_to_come -= 1;
+        let held = name.is_some_and(|name| self.flushes_to_come.end(now.time, name));
         self.relieve(now, sink);
+        held
+    }
+
+    /// Items up to this version are gone.
+    pub(crate) const fn flushed(&self) -> u64 {
+        self.flushed
     }
 
     /// Has a pending flush survive a restart; 0 forgets it.

@@ -5,10 +5,12 @@
 //! wire formats and item semantics, which belong to its children.
 
 mod budget;
+mod flushing;
 mod gather;
 mod keeping;
 mod nodes;
 mod outbox;
+mod partitions;
 pub(crate) mod peers;
 mod requests;
 mod routing;
@@ -23,6 +25,7 @@ use crate::command::Outcome;
 use crate::disk::{Completion, Recovery, Request, Usage};
 use crate::id::{ConnId, WorkerId};
 use crate::machine::{Actions, Event, Listener, Machine};
+use crate::member::Guid;
 use crate::message::{Message, Token};
 use crate::notice::{Notice, Severity};
 use crate::planted::{self, Bug};
@@ -64,6 +67,8 @@ pub struct Worker {
     verbosity: u8,
     /// Unix milliseconds of a flush that is still to come; 0 for none. Worker 0 carries it out.
     flush_at_unix_ms: u64,
+    /// The version at which that was said, or that was flushed since.
+    flush_noted: u64,
     recovery: RecoveryFigures,
     stopping_since: Option<Time>,
     stopped: bool,
@@ -125,6 +130,13 @@ impl Links {
     fn session(&mut self, conn: ConnId) -> Option<&mut Session> {
         let session = self.sessions.get_mut(conn.slot as usize)?.as_mut()?;
         (session.conn == conn).then_some(session)
+    }
+
+    /// Another node has carried out what a slot of a session waits for.
+    fn note_holder(&mut self, token: Token, holder: Guid) {
+        if let Some(session) = self.session(token.conn) {
+            session.note_holder(token.sequence, holder);
+        }
     }
 
     /// Puts an outcome into the slot that waits for it.
@@ -201,6 +213,7 @@ impl Worker {
             memory_bytes: settings.memory_bytes,
             verbosity: settings.verbosity,
             flush_at_unix_ms: recovery.flush_at_unix_ms,
+            flush_noted: 0,
             recovery: RecoveryFigures {
                 open_ms: recovery.open_ms,
                 started: None,
@@ -362,6 +375,9 @@ impl Worker {
             } => self.handle_budget_wanted(from, bytes, limit_bytes, urgent, actions),
             Message::BudgetGiven { bytes, asked } => self.handle_budget_given(bytes, asked),
             Message::Disk { usage, over_bytes } => self.note_usage(usage, over_bytes, actions),
+            Message::FlushEverywhere { token, at_unix_ms } => {
+                self.flush_everywhere(now, token, at_unix_ms, actions);
+            }
             Message::PeerFrame { .. }
             | Message::PeerSay { .. }
             | Message::PeerClosed { .. }
@@ -387,13 +403,6 @@ impl Worker {
         self.handle_remote_deadline(now, actions);
         if now.time >= self.housekeeping_at {
             self.keep_house(now, actions);
-        }
-        if self.id == WorkerId(0)
-            && self.flush_at_unix_ms != 0
-            && now.unix_ms >= self.flush_at_unix_ms
-        {
-            self.flush_at_unix_ms = 0;
-            self.begin_flush(now, actions);
         }
     }
 
@@ -473,6 +482,7 @@ impl Machine for Worker {
         if self.recovery.started.is_none() {
             self.recovery.started = Some(now.time);
         }
+        self.drive_pending_flush(now, actions);
         self.handle_event(now, event, actions);
         self.handle_deadline(now, actions);
         self.drive_runnable(now, actions);

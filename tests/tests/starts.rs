@@ -411,7 +411,12 @@ fn help_and_version() {
     assert!(output.status.success());
     let wanted = format!("zufar {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(text(&output.stdout), wanted);
-    for arguments in [&["--help"][..], &["serve", "--help"], &["status", "--help"]] {
+    for arguments in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["status", "--help"],
+        &["partitions", "--help"],
+    ] {
         let output = run(home.path(), arguments.iter().copied());
         assert!(output.status.success(), "{arguments:?}");
         assert!(text(&output.stdout).contains("Usage:"), "{arguments:?}");

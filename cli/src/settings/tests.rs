@@ -17,7 +17,7 @@ fn options(line: &str) -> Options {
         .chain(line.split_whitespace());
     match args::parse(words).expect("a right command line").command {
         Command::Serve(serve) => serve.options,
-        Command::Status(_) => unreachable!("`serve` was said"),
+        Command::Status(_) | Command::Partitions(_) => unreachable!("`serve` was said"),
     }
 }
 

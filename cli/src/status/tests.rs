@@ -5,7 +5,8 @@ use std::thread;
 use clap::Parser;
 
 use super::*;
-use crate::args::{Arguments, Command};
+use crate::args::{Arguments, Command, PeerArguments};
+use crate::peer::address;
 use zufar_core::protocol::peer::{Reason, encode};
 
 fn node() -> NodeStatus<'static> {
@@ -184,13 +185,17 @@ fn json_has_every_figure() {
     assert_eq!(node["replicas_in_sync"], 5);
 }
 
-fn arguments(line: &str) -> StatusArguments {
+fn ask_at(port: u16) -> Result<Vec<u8>, String> {
+    ask(&mut Conversation::begin("127.0.0.1", port, None)?)
+}
+
+fn arguments(line: &str) -> PeerArguments {
     let words = ["zufar", "status"]
         .into_iter()
         .chain(line.split_whitespace());
     match Arguments::try_parse_from(words).expect(line).command {
-        Command::Status(arguments) => arguments,
-        Command::Serve(_) => unreachable!("`status` was said"),
+        Command::Status(arguments) => arguments.peer,
+        Command::Serve(_) | Command::Partitions(_) => unreachable!("`status` was said"),
     }
 }
 
@@ -259,7 +264,7 @@ fn a_node_s_answer_is_found_behind_its_hello() {
         node: None,
     };
     let port = node_that_says(frames(&[hello, reply(false), reply(true), reply(true)]));
-    let replies = ask("127.0.0.1", port, None);
+    let replies = ask_at(port);
     assert_eq!(replies, Ok(frames(&[reply(false), reply(true)])));
     let replies = replies.expect("it was compared");
     assert_eq!(nodes_of(&replies), [node(), node()]);
@@ -276,7 +281,7 @@ fn what_goes_wrong_is_one_line() {
         (Vec::new(), "it has closed the connection"),
         (b"ERROR\r\n".to_vec(), "it does not speak the peer protocol"),
     ] {
-        let error = ask("127.0.0.1", node_that_says(answer), None).expect_err(part);
+        let error = ask_at(node_that_says(answer)).expect_err(part);
         assert!(error.starts_with(part), "{error}");
         assert!(!error.contains('\n'));
     }
@@ -284,5 +289,5 @@ fn what_goes_wrong_is_one_line() {
     let port = unused.local_addr().expect("bound").port();
     drop(unused);
     let refused = Err("connection refused".to_owned());
-    assert_eq!(ask("127.0.0.1", port, None), refused);
+    assert_eq!(ask_at(port), refused);
 }

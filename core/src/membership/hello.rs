@@ -32,6 +32,11 @@ impl Formation {
         NonZeroU64::new(number).map(Self)
     }
 
+    /// Whether this is its number in a hello.
+    pub(crate) const fn is_named(self, number: u64) -> bool {
+        self.0.get() == number
+    }
+
     pub(super) fn to_wire(formation: Option<Self>) -> u64 {
         formation.map_or(0, |formation| formation.0.get())
     }

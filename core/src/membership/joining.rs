@@ -17,7 +17,7 @@ use crate::layout::{Health, LayoutState};
 use crate::member::{Guid, NodeId};
 use crate::notice::Severity;
 use crate::planted::{self, Bug};
-use crate::protocol::peer::{Introduction, Reason};
+use crate::protocol::peer::{Flushes, Introduction, Reason};
 use crate::time::{Now, Time};
 
 /// How long a node looks for others before it serves alone.
@@ -77,6 +77,7 @@ impl Membership {
             known_generation: known.unwrap_or(0),
             serving: self.phase == Phase::Serving,
             holds_data: self.holds_data(),
+            flushes: Flushes::default(),
         }
     }
 

@@ -9,8 +9,10 @@ use crate::id::{ConnId, Ticket};
 use crate::machine::Actions;
 use crate::member::NodeId;
 use crate::membership::{Evidence, Input};
+use crate::protocol::peer::FlushStep;
 use crate::time::{Now, Time};
 
+use super::flushing::FLUSH_MS_MAX;
 use super::survey::SURVEY_MS_MAX;
 use super::{NODE_TICKET_SLOT, Node, NodeOut, Place, Say, Then};
 use crate::id::WorkerId;
@@ -31,6 +33,12 @@ pub(super) enum Call {
     Reconnect { node: NodeId },
     /// What the node says of itself.
     Figures { node: NodeId },
+    /// It takes a step of a flush of all nodes.
+    Flush {
+        node: NodeId,
+        number: u64,
+        step: FlushStep,
+    },
 }
 
 impl Call {
@@ -38,6 +46,7 @@ impl Call {
     const fn ms_max(self) -> u64 {
         match self {
             Self::Figures { .. } => SURVEY_MS_MAX,
+            Self::Flush { .. } => FLUSH_MS_MAX,
             Self::Exchange { .. } | Self::Ask { .. } | Self::Reconnect { .. } => CALL_MS_MAX,
         }
     }
@@ -172,6 +181,7 @@ impl Node {
             _ => {}
         }
         self.drive_survey(now.time, out);
+        self.drive_flush(now, out);
     }
 
     /// Ends a call.

@@ -16,17 +16,23 @@
 //! changes but at the end. A kind that is not known decodes as [`Frame::Unknown`], so that it
 //! can be answered.
 
+mod error;
+mod flush;
+mod partitions;
 #[cfg(test)]
 mod tests;
 
 use alloc::vec::Vec;
-use core::fmt;
 
 use nom::bytes::complete::tag;
 use nom::combinator::{cond, map_opt, map_res};
 use nom::multi::{fill, length_data, length_value};
 use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
 use nom::{IResult, Parser};
+
+pub use error::PeerError;
+pub use flush::{FlushStep, Flushes};
+pub use partitions::{Owner, Partitions};
 
 /// The first bytes of every hello: whoever sends anything else speaks another protocol.
 pub const MAGIC: &[u8] = b"zufar";
@@ -44,11 +50,15 @@ const KIND_HELLO_REPLY: u8 = 2;
 const KIND_REFUSED: u8 = 3;
 const KIND_STATUS_REQUEST: u8 = 4;
 const KIND_STATUS_REPLY: u8 = 5;
+const KIND_PARTITIONS_REQUEST: u8 = 6;
+const KIND_PARTITIONS_REPLY: u8 = 7;
 const KIND_STATE_REQUEST: u8 = 16;
 const KIND_STATE_REPLY: u8 = 17;
 const KIND_DEATH_QUESTION: u8 = 18;
 const KIND_DEATH_ANSWER: u8 = 19;
 const KIND_FIGURES_REQUEST: u8 = 20;
+const KIND_FLUSH: u8 = 21;
+const KIND_FLUSH_REPLY: u8 = 22;
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +101,13 @@ pub enum Frame<'a> {
         /// The nodes, in the order to be shown.
         nodes: Vec<NodeStatus<'a>>,
     },
+    /// Asks who holds a key, or everything.
+    PartitionsRequest {
+        /// The key; empty for everything.
+        key: &'a [u8],
+    },
+    /// Answers that.
+    PartitionsReply(Partitions<'a>),
     /// What the sender knows of the cluster, and a wish to hear the same. Parts that are not the
     /// last are followed by more.
     StateRequest {
@@ -122,6 +139,20 @@ pub enum Frame<'a> {
         /// What the sender has found.
         verdict: DeathVerdict,
     },
+    /// Asks another node to take a step of a flush of the whole cluster.
+    Flush {
+        /// Which flush of the sender's it is.
+        number: u64,
+        /// The step.
+        step: FlushStep,
+    },
+    /// The step has been taken.
+    FlushReply {
+        /// The highest version that was drawn, for [`FlushStep::Hold`].
+        version: u64,
+        /// Whatever draws versions has waited all the time, for [`FlushStep::Drop`].
+        held: bool,
+    },
     /// A kind that this release does not know.
     Unknown {
         /// Its number.
@@ -152,6 +183,8 @@ pub struct Introduction<'a> {
     pub serving: bool,
     /// Whether it, or a node that it knows of, holds data.
     pub holds_data: bool,
+    /// What it knows of flushes.
+    pub flushes: Flushes,
 }
 
 /// Whether a run of a node is dead, as another node has found.
@@ -364,35 +397,6 @@ pub struct NodeFigures {
     pub replicas_in_sync: Option<u64>,
 }
 
-/// Why bytes are not a frame. The connection can't be used any further.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PeerError {
-    /// The frame is longer than allowed, or this is another protocol.
-    TooLong {
-        /// The length that it claims, in bytes.
-        bytes: u32,
-    },
-    /// The frame has no kind.
-    Empty,
-    /// The body does not have the form of its kind.
-    Malformed {
-        /// The frame's kind.
-        kind: u8,
-    },
-}
-
-impl fmt::Display for PeerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLong { bytes } => write!(f, "a frame of {bytes} bytes is too long"),
-            Self::Empty => write!(f, "a frame is empty"),
-            Self::Malformed { kind } => write!(f, "a frame of kind {kind} is malformed"),
-        }
-    }
-}
-
-impl core::error::Error for PeerError {}
-
 /// The highest version that both this release and `lowest..=highest` speak.
 #[must_use]
 pub fn common_version(lowest: u16, highest: u16) -> Option<u16> {
@@ -471,6 +475,18 @@ fn body_of(kind: u8, body: &[u8]) -> IResult<&[u8], Frame<'_>> {
                 verdict,
             })
             .parse(body),
+        KIND_PARTITIONS_REQUEST => length_data(be_u8)
+            .map(|key| Frame::PartitionsRequest { key })
+            .parse(body),
+        KIND_PARTITIONS_REPLY => partitions::partitions
+            .map(Frame::PartitionsReply)
+            .parse(body),
+        KIND_FLUSH => (be_u64, flush::step)
+            .map(|(number, step)| Frame::Flush { number, step })
+            .parse(body),
+        KIND_FLUSH_REPLY => (be_u64, flag)
+            .map(|(version, held)| Frame::FlushReply { version, held })
+            .parse(body),
         _ => Ok((body, Frame::Unknown { kind })),
     }
 }
@@ -485,19 +501,25 @@ fn optional_introduction(input: &[u8]) -> IResult<&[u8], Option<Introduction<'_>
 
 fn introduction(input: &[u8]) -> IResult<&[u8], Introduction<'_>> {
     (
-        text, be_u64, be_u32, be_u8, be_u64, text, be_u64, flag, flag,
+        (
+            text, be_u64, be_u32, be_u8, be_u64, text, be_u64, flag, flag,
+        ),
+        flush::flushes,
     )
         .map(
             |(
-                cluster,
-                formation,
-                partitions,
-                replication_factor,
-                generation,
-                address,
-                known_generation,
-                serving,
-                holds_data,
+                (
+                    cluster,
+                    formation,
+                    partitions,
+                    replication_factor,
+                    generation,
+                    address,
+                    known_generation,
+                    serving,
+                    holds_data,
+                ),
+                flushes,
             )| Introduction {
                 cluster,
                 formation,
@@ -508,6 +530,7 @@ fn introduction(input: &[u8]) -> IResult<&[u8], Introduction<'_>> {
                 known_generation,
                 serving,
                 holds_data,
+                flushes,
             },
         )
         .parse(input)
@@ -657,6 +680,25 @@ pub fn encode(frame: &Frame<'_>, into: &mut Vec<u8>) {
             into.extend_from_slice(&generation.to_be_bytes());
             into.push(verdict.code());
         }
+        Frame::PartitionsRequest { key } => {
+            let bytes = u8::try_from(key.len()).expect("keys are at most 250 bytes long");
+            into.extend_from_slice(&[KIND_PARTITIONS_REQUEST, bytes]);
+            into.extend_from_slice(key);
+        }
+        Frame::PartitionsReply(partitions) => {
+            into.push(KIND_PARTITIONS_REPLY);
+            partitions::push_partitions(partitions, into);
+        }
+        Frame::Flush { number, step } => {
+            into.push(KIND_FLUSH);
+            into.extend_from_slice(&number.to_be_bytes());
+            flush::push_step(*step, into);
+        }
+        Frame::FlushReply { version, held } => {
+            into.push(KIND_FLUSH_REPLY);
+            into.extend_from_slice(&version.to_be_bytes());
+            into.push(u8::from(*held));
+        }
         Frame::Unknown { kind } => into.push(*kind),
     }
     patch_u32(start, into);
@@ -674,6 +716,7 @@ fn push_introduction(node: Option<&Introduction<'_>>, into: &mut Vec<u8>) {
     push_text(node.address, into);
     into.extend_from_slice(&node.known_generation.to_be_bytes());
     into.extend_from_slice(&[u8::from(node.serving), u8::from(node.holds_data)]);
+    flush::push_flushes(&node.flushes, into);
 }
 
 fn push_records(kind: u8, last: bool, records: &[u8], into: &mut Vec<u8>) {

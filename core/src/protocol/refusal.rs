@@ -80,6 +80,8 @@ error_lines! {
     Unreachable = "SERVER_ERROR no node answers for this key, nothing was changed",
     /// A node was asked for the key and has not answered in time.
     Unknown = "SERVER_ERROR outcome unknown",
+    /// flush_all has missed a node that is not known to be down.
+    FlushUnreached = "SERVER_ERROR flush_all has not reached every node, try again",
     /// flush_all is switched off.
     FlushNotAllowed = "CLIENT_ERROR flush_all not allowed",
     /// shutdown is not switched on.

@@ -10,7 +10,9 @@ use alloc::vec::Vec;
 use crate::figures::{self, ConnectionFigures, Context, Figures};
 use crate::id::{ConnId, WorkerId};
 use crate::machine::{Actions, HostFigures};
-use crate::message::{Answer, Message, Question, Token};
+use crate::member::Guid;
+use crate::message::{Answer, FlushName, Message, Question, Token};
+use crate::protocol::peer::FlushStep;
 use crate::protocol::{
     END, ErrorLine, META_NOOP, OK, RESET, Request, StatsRequest, render_version,
 };
@@ -20,8 +22,8 @@ use crate::shard::fair_share;
 use crate::time::Now;
 
 use super::Worker;
+use super::flushing;
 use super::requests::Flow;
-use super::routing::Router;
 
 /// The connection that a round's own tokens name: no driver hands out so many.
 const ROUND_CONN: ConnId = ConnId {
@@ -46,12 +48,23 @@ pub(super) enum Purpose {
     Reset,
     Connections,
     /// Finds out the last version of every worker; [`Purpose::Flush`] follows.
-    BeginFlush,
-    Flush,
+    BeginFlush(FlushName),
+    /// Without a name: another node has flushed this.
+    Flush(Option<FlushName>, u64),
     FlushAt(u64),
+    NoteFlush {
+        unix_ms: u64,
+        noted: u64,
+    },
+    /// A step of a flush of all nodes.
+    FlushStep(FlushName, FlushStep),
+    /// All nodes flush, now or at a time: the one answer comes from worker 0.
+    FlushEverywhere(u64),
     MemoryLimit(u64),
     Detail(bool),
     Verbosity(u8),
+    /// Who is primary of a partition.
+    Primary(u16),
     Status,
     /// The same, of this node only.
     OwnStatus,
@@ -62,7 +75,11 @@ pub(super) enum Purpose {
 pub(super) struct Gathered {
     pub(super) figures: Box<Figures>,
     text: Vec<u8>,
-    version: u64,
+    pub(super) version: u64,
+    /// A worker had stopped waiting for the flush.
+    pub(super) lapsed: bool,
+    unreached: bool,
+    primary: Option<Guid>,
     host: HostFigures,
 }
 
@@ -81,15 +98,29 @@ pub(super) struct Rounds {
     under_way: BTreeMap<u64, Round>,
 }
 
+impl Rounds {
+    /// The number of the next one.
+    pub(super) const fn next(&self) -> u64 {
+        self.next
+    }
+}
+
 impl Purpose {
-    fn question(self, version: u64) -> Question {
+    fn question(self, now: Now) -> Question {
         match self {
             Self::Stats(_) | Self::Status | Self::OwnStatus => Question::Figures,
+            Self::Primary(partition) => Question::Primary(partition),
             Self::Reset => Question::Reset,
             Self::Connections => Question::Connections,
-            Self::BeginFlush => Question::BeginFlush,
-            Self::Flush => Question::Flush(version),
-            Self::FlushAt(unix_ms) => Question::FlushAt(unix_ms),
+            Self::BeginFlush(name) => Question::BeginFlush(name),
+            Self::Flush(name, version) => Question::Flush(name, version),
+            Self::FlushAt(unix_ms) => {
+                let noted = now.unix_ms << 16;
+                Question::FlushAt { unix_ms, noted }
+            }
+            Self::NoteFlush { unix_ms, noted } => Question::FlushAt { unix_ms, noted },
+            Self::FlushStep(name, step) => flushing::question(name, step),
+            Self::FlushEverywhere(_) => unreachable!("the node is asked, and not the workers"),
             Self::MemoryLimit(bytes) => Question::MemoryLimit(bytes),
             Self::Detail(enabled) => Question::Detail(enabled),
             Self::Verbosity(level) => Question::Verbosity(level),
@@ -117,7 +148,6 @@ impl Worker {
         gathered: Gathered,
         actions: &mut Actions,
     ) {
-        let question = purpose.question(gathered.version);
         let wants_host = matches!(purpose, Purpose::Stats(_));
         let id = self.rounds.next;
         self.rounds.next += 1;
@@ -126,6 +156,23 @@ impl Worker {
             conn: ROUND_CONN,
             sequence: id,
         };
+        let all = u32::from(self.settings.workers) + u32::from(wants_host);
+        let round = Round {
+            asker,
+            purpose,
+            missing: match purpose {
+                Purpose::FlushEverywhere(_) => 1,
+                _ => all,
+            },
+            wants_host,
+            gathered,
+        };
+        self.rounds.under_way.insert(id, round);
+        if let Purpose::FlushEverywhere(at_unix_ms) = purpose {
+            self.flush_everywhere(now, token, at_unix_ms, actions);
+            return;
+        }
+        let question = purpose.question(now);
         for worker in (0..self.settings.workers).map(WorkerId) {
             if worker != self.id {
                 let question = question.clone();
@@ -135,14 +182,6 @@ impl Worker {
             }
         }
         actions.host_wanted |= wants_host;
-        let round = Round {
-            asker,
-            purpose,
-            missing: u32::from(self.settings.workers) + u32::from(wants_host),
-            wants_host,
-            gathered,
-        };
-        self.rounds.under_way.insert(id, round);
         let answer = self.answer_question(now, question, actions);
         self.handle_tell(now, token, answer, actions);
     }
@@ -156,28 +195,16 @@ impl Worker {
     ) -> Answer {
         match question {
             Question::Figures => Answer::Figures(Box::new(self.figures(now))),
+            Question::Primary(partition) => self.answer_primary(partition),
             Question::Reset => {
                 self.reset_figures();
                 Answer::Done
             }
             Question::Connections => Answer::Text(self.connections(now)),
-            Question::BeginFlush => Answer::Version(self.shard.begin_flush()),
-            Question::Flush(version) => {
-                self.flush_at_unix_ms = 0;
-                self.shard.note_flush_at(now, 0);
-                let mut router = Router {
-                    links: &mut self.links,
-                    cluster: &mut self.cluster,
-                    actions,
-                    now,
-                };
-                self.shard.flush(now, version, &mut router);
-                Answer::Done
-            }
-            Question::FlushAt(unix_ms) => {
-                self.flush_at_unix_ms = unix_ms;
-                self.shard.note_flush_at(now, unix_ms);
-                Answer::Done
+            Question::BeginFlush(name) => Answer::Version(self.shard.begin_flush(now, name)),
+            Question::Flush(name, version) => self.answer_flush(now, name, version, actions),
+            Question::FlushAt { unix_ms, noted } => {
+                self.answer_flush_at(now, unix_ms, noted, actions)
             }
             Question::MemoryLimit(bytes) => {
                 self.memory_bytes = bytes;
@@ -210,6 +237,11 @@ impl Worker {
         };
         match answer {
             Answer::Done => {}
+            Answer::Primary(primary) => {
+                round.gathered.primary = round.gathered.primary.or(primary);
+            }
+            Answer::Lapsed => round.gathered.lapsed = true,
+            Answer::Unreached => round.gathered.unreached = true,
             Answer::Figures(figures) => round.gathered.figures.merge(&figures),
             Answer::Text(text) => round.gathered.text.extend_from_slice(&text),
             Answer::Version(version) => {
@@ -254,10 +286,17 @@ impl Worker {
             ..
         } = round;
         let text: &[u8] = match purpose {
-            Purpose::BeginFlush => {
-                gathered.version += 1;
-                self.ask_all(now, asker, Purpose::Flush, gathered, actions);
+            Purpose::BeginFlush(name) => {
+                let purpose = Purpose::Flush(Some(name), gathered.version + 1);
+                self.begin_round(now, asker, purpose, actions);
                 return;
+            }
+            Purpose::FlushStep(name, step) => {
+                self.end_flush_step(now, asker, name, step, &gathered, actions);
+                return;
+            }
+            Purpose::FlushEverywhere(_) if gathered.unreached => {
+                ErrorLine::FlushUnreached.as_bytes()
             }
             Purpose::Stats(request) => {
                 let mut output = crate::session::output::Output::default();
@@ -265,6 +304,12 @@ impl Worker {
                 self.fill_slot(now, asker, actions, |into| {
                     into.append_alone(output);
                 });
+                return;
+            }
+            Purpose::Primary(partition) => {
+                if let Asker::Peer(conn) = asker {
+                    self.say_partitions(conn, Some(partition), gathered.primary);
+                }
                 return;
             }
             Purpose::Status | Purpose::OwnStatus => {
@@ -279,8 +324,10 @@ impl Worker {
                 &gathered.text
             }
             Purpose::Reset => RESET,
-            Purpose::Flush
+            Purpose::Flush(..)
             | Purpose::FlushAt(_)
+            | Purpose::NoteFlush { .. }
+            | Purpose::FlushEverywhere(_)
             | Purpose::MemoryLimit(_)
             | Purpose::Detail(_)
             | Purpose::Verbosity(_) => OK,
@@ -409,7 +456,7 @@ impl Worker {
     }
 
     /// Begins a round whose answer goes to the connection, in its turn.
-    fn ask_for(
+    pub(super) fn ask_for(
         &mut self,
         now: Now,
         conn: ConnId,
@@ -430,28 +477,6 @@ impl Worker {
             session.mute(sequence, !answered);
         }
         self.begin_round(now, asker, purpose, actions);
-    }
-
-    fn perform_flush(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        delay_s: u32,
-        noreply: bool,
-        actions: &mut Actions,
-    ) {
-        self.shard.figures.cmd_flush += 1;
-        let purpose = if delay_s == 0 {
-            Purpose::BeginFlush
-        } else {
-            Purpose::FlushAt(now.unix_ms + u64::from(delay_s) * 1000)
-        };
-        self.ask_for(now, conn, purpose, !noreply, actions);
-    }
-
-    /// Flushes because a pending flush has become due.
-    pub(super) fn begin_flush(&mut self, now: Now, actions: &mut Actions) {
-        self.begin_round(now, Asker::Own, Purpose::BeginFlush, actions);
     }
 
     /// This worker's figures.

@@ -81,6 +81,11 @@ impl Cluster {
         }
     }
 
+    /// This run, if it is to have others.
+    pub(super) fn me(&self) -> Option<NodeId> {
+        self.remote.as_ref().map(Remote::me)
+    }
+
     /// When there is something to do.
     pub(super) fn next_deadline(&self) -> Option<Time> {
         let deadlines = [
@@ -122,7 +127,11 @@ impl Worker {
         });
         let retries = entropy.draw().number("retries of replicas");
         let node = match self.id {
-            WorkerId(0) => Some(Node::new(now, settings, &node_seed)?),
+            WorkerId(0) => {
+                let mut node = Node::new(now, settings, &node_seed)?;
+                node.recall_flushes(self.shard.flushed(), self.flush_at_unix_ms);
+                Some(node)
+            }
             _ => None,
         };
         self.shard.join_others();
@@ -337,7 +346,14 @@ impl Worker {
             Frame::FiguresRequest if settled && self.partner_node(conn).is_some() => {
                 self.begin_status(now, conn, Purpose::OwnStatus, actions);
             }
+            Frame::PartitionsRequest { key } if settled => {
+                self.begin_partitions(now, conn, key, actions);
+            }
+            Frame::Flush { number, step } if settled && self.partner_node(conn).is_some() => {
+                self.begin_flush_step(now, conn, *number, *step, actions);
+            }
             Frame::StatusReply { .. }
+            | Frame::FlushReply { .. }
             | Frame::StateRequest { .. }
             | Frame::StateReply { .. }
             | Frame::DeathQuestion { .. }
@@ -353,7 +369,9 @@ impl Worker {
                 self.refuse_frame(conn, Reason::Frame, "a frame of an unknown kind");
             }
             Frame::StatusRequest
+            | Frame::PartitionsRequest { .. }
             | Frame::FiguresRequest
+            | Frame::Flush { .. }
             | Frame::StateRequest { .. }
             | Frame::DeathQuestion { .. }
                 if !settled =>
@@ -444,7 +462,7 @@ impl Worker {
         partner.is_some_and(|partner| partner.opened)
     }
 
-    fn partner_node(&self, conn: ConnId) -> Option<NodeId> {
+    pub(super) fn partner_node(&self, conn: ConnId) -> Option<NodeId> {
         self.cluster.peering.partner(conn)?.node
     }
 
@@ -573,12 +591,16 @@ impl Worker {
         };
         act(node, &mut out);
         let view = node.take_view();
+        let orders = node.take_flush_orders();
         self.keep_notes(now, actions);
         for say in says.drain(..) {
             self.carry_out_say(now, say, actions);
         }
         if self.cluster.says.is_empty() {
             self.cluster.says = says;
+        }
+        for order in orders {
+            self.carry_out_flush(now, order, actions);
         }
         let Some(view) = view else {
             return;
@@ -727,7 +749,7 @@ impl Worker {
         self.cluster.peering.finish(conn);
     }
 
-    fn send_frame(&mut self, conn: ConnId, frame: &Frame<'_>) {
+    pub(super) fn send_frame(&mut self, conn: ConnId, frame: &Frame<'_>) {
         if let Some(out) = self.cluster.peering.out(conn) {
             peer::encode(frame, out.frames());
         }

@@ -457,11 +457,12 @@ impl Worker {
             actions,
             |said| match said.outcome {
                 Outcome::Item(item) => {
+                    said.session.note_own_key();
                     said.session.output.prepare(said.buffers);
                     protocol::render_value(&mut said.session.output, key, with_cas, &item);
                 }
                 Outcome::Failed(failure) => said.session.note_key_failure(failure),
-                _ => {}
+                _ => said.session.note_own_key(),
             },
         );
     }
@@ -495,6 +496,9 @@ impl Worker {
     ) {
         for request in &parcel.requests {
             self.perform_carried(now, from, &parcel, request, actions);
+        }
+        for (token, holder) in parcel.holders() {
+            self.links.note_holder(*token, *holder);
         }
         for answer in &parcel.answers {
             let mut router = self.router(now, actions);

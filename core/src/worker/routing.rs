@@ -121,6 +121,10 @@ impl Remote {
         }
     }
 
+    pub(super) const fn me(&self) -> NodeId {
+        self.me
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Time> {
         if !self.own.is_empty() || !self.failed.is_empty() {
             return Some(Time::ZERO);
@@ -268,7 +272,7 @@ impl Router<'_> {
             return;
         }
         if token.conn == OWN_CONN {
-            self.finish(token.sequence, outcome);
+            self.finish(token.sequence, outcome, None);
         } else if self.links.session(token.conn).is_some()
             || !self.cluster.push_answer(token, outcome)
         {
@@ -276,13 +280,23 @@ impl Router<'_> {
         }
     }
 
-    /// A request that was forwarded is answered.
-    pub(super) fn finish(&mut self, sequence: u64, outcome: &Outcome<'_>) {
+    /// A request that was forwarded is answered, by another node or by this one.
+    pub(super) fn finish(&mut self, sequence: u64, outcome: &Outcome<'_>, holder: Option<Guid>) {
         let now = self.now.time;
         let finished = self
             .cluster
             .forward(|forwarding, _| forwarding.finish(now, sequence));
         if let Some(Some(token)) = finished {
+            match holder {
+                None => {}
+                Some(holder) if token.worker == self.links.id => {
+                    self.links.note_holder(token, holder);
+                }
+                Some(holder) => {
+                    let parcel = self.links.outbox.parcel(token.worker);
+                    parcel.push_holder(token, holder);
+                }
+            }
             self.pass_on(token, outcome);
         }
     }
@@ -436,7 +450,7 @@ impl Worker {
                 .shard
                 .execute(now, &caller, hash, key, &operation, &mut router)
             {
-                Execution::Done(outcome) => router.finish(own.sequence, &outcome),
+                Execution::Done(outcome) => router.finish(own.sequence, &outcome, None),
                 Execution::Deferred => {}
                 Execution::Refused(hint) => router.refused(own.sequence, own.attempt.epoch, hint),
             }

@@ -76,7 +76,9 @@ impl Worker {
             LinkFrame::Request { attempt, body } if !opened => {
                 self.take_request(now, conn, from, attempt, body, actions)
             }
-            LinkFrame::Answer { body } if opened => self.take_answer(now, conn, body, actions),
+            LinkFrame::Answer { body } if opened => {
+                self.take_answer(now, conn, from, body, actions)
+            }
             LinkFrame::Refusal {
                 sequence,
                 epoch,
@@ -290,10 +292,12 @@ impl Worker {
         &mut self,
         now: Now,
         conn: ConnId,
+        from: NodeId,
         body: &[u8],
         actions: &mut Actions,
     ) -> Result<(), Malformed> {
         let answer = forward::decode_answer(body)?;
+        let holder = Some(from.guid);
         let sequence = answer.sequence;
         match answer.value {
             WireValue::Inline(bytes) => {
@@ -304,7 +308,7 @@ impl Worker {
                     }),
                     other => crate::message::plain(other),
                 };
-                self.router(now, actions).finish(sequence, &outcome);
+                self.router(now, actions).finish(sequence, &outcome, holder);
             }
             WireValue::Chunked(length) => {
                 let direction = Direction::Answer;
@@ -314,7 +318,7 @@ impl Worker {
                 };
                 if !self.announce_value(conn, value, length, true)? {
                     let outcome = Outcome::Failed(Failure::OutOfMemory);
-                    self.router(now, actions).finish(sequence, &outcome);
+                    self.router(now, actions).finish(sequence, &outcome, holder);
                     return Ok(());
                 }
                 if let Some(remote) = &mut self.cluster.remote {
@@ -357,7 +361,8 @@ impl Worker {
                 {
                     let value = large(whole);
                     let outcome = Outcome::Item(Item { value, ..item });
-                    self.router(now, actions).finish(sequence, &outcome);
+                    self.router(now, actions)
+                        .finish(sequence, &outcome, Some(from.guid));
                 }
                 Ok(())
             }

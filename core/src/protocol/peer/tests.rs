@@ -64,9 +64,15 @@ fn an_introduction_is_these_bytes_after_the_hello_of_a_command() {
         known_generation: 4,
         serving: true,
         holds_data: false,
+        flushes: Flushes {
+            flushed: 5,
+            at_unix_ms: 6,
+            noted: 7,
+        },
     };
     let tail = b"\x01c\0\0\0\0\0\0\0\x02\0\0\x10\0\x02\0\0\0\0\0\0\0\x03\
-        \x02::\0\0\0\0\0\0\0\x04\x01\0";
+        \x02::\0\0\0\0\0\0\0\x04\x01\0\
+        \0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0\x07";
     let hello = |node| Frame::Hello {
         lowest: 1,
         highest: 2,
@@ -289,7 +295,7 @@ fn check_round_trip(frame: &Frame<'_>) -> Result<(), TestCaseError> {
 proptest! {
     #[test]
     fn small_frames_come_back_as_they_were(
-        lowest: u16, highest: u16, code: u8, kind in 21..=u8::MAX, text in any_text(),
+        lowest: u16, highest: u16, code: u8, kind in 24..=u8::MAX, text in any_text(),
         number: u64, flags: (bool, bool), records in proptest::collection::vec(any::<u8>(), 0..99),
     ) {
         let introduction = Introduction {
@@ -302,6 +308,7 @@ proptest! {
             known_generation: number.rotate_left(23),
             serving: flags.0,
             holds_data: flags.1,
+            flushes: Flushes { flushed: number, at_unix_ms: number / 3, noted: number / 5 },
         };
         for node in [None, Some(introduction)] {
             check_round_trip(&Frame::Hello { lowest, highest, guid: &text, node })?;
@@ -315,6 +322,24 @@ proptest! {
             check_round_trip(&Frame::DeathAnswer { guid, generation, verdict })?;
         }
         check_round_trip(&Frame::Refused { reason: Reason::of(code), text: &text })?;
+        let (unix_ms, noted) = (number / 3, number / 5);
+        for step in [
+            FlushStep::Hold,
+            FlushStep::Drop { version: number },
+            FlushStep::At { unix_ms, noted },
+        ] {
+            check_round_trip(&Frame::Flush { number: noted, step })?;
+        }
+        check_round_trip(&Frame::PartitionsRequest { key: &records })?;
+        for partition in [None, Some(lowest)] {
+            let owner = Owner { guid: &text, primaries: lowest, replicas: highest };
+            check_round_trip(&Frame::PartitionsReply(Partitions {
+                partition,
+                primary: &text,
+                owners: vec![owner; usize::from(code) % 4],
+            }))?;
+        }
+        check_round_trip(&Frame::FlushReply { version: number, held: flags.0 })?;
         check_round_trip(&Frame::StatusRequest)?;
         check_round_trip(&Frame::FiguresRequest)?;
         check_round_trip(&Frame::Unknown { kind })?;

@@ -365,8 +365,7 @@ impl Node {
 
     /// Drops everything up to `version`.
     pub(super) fn flush(&mut self, version: u64) {
-        self.shard.begin_flush();
-        self.shard.flush(self.now, version, &mut self.bag);
+        self.shard.flush(self.now, None, version, &mut self.bag);
     }
 
     /// Evicts all that may be.

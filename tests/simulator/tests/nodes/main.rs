@@ -1,6 +1,9 @@
 //! Several nodes on several hosts: they find each other by what their workers' peer ports say,
 //! agree on who is there and on who owns what, and notice who goes.
 
+mod flush;
+mod located;
+
 use std::sync::Arc;
 
 use zufar_core::disk::Recovery;
@@ -78,7 +81,9 @@ fn start(world: &mut World, host: HostId, node: Node<'_>) {
 
 fn program(launch: Launch<'_>, node: Node<'_>) -> Program {
     let host = launch.host;
-    let shared = Arc::new(settings(WORKERS, 8 << 20, node.disk));
+    let mut shared = settings(WORKERS, 8 << 20, node.disk);
+    shared.guid = guid(host).to_string();
+    let shared = Arc::new(shared);
     let recovery = match node.disk {
         true => launch.disk.recovery(),
         false => Recovery::default(),
