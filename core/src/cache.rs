@@ -238,6 +238,7 @@ pub struct Cache {
     /// Seconds and flush watermark of the last sweep.
     now_s: u32,
     flushed_version: u64,
+    keeps_flushed: bool,
     /// A record that room is being made for; it is not evicted, and followed when it moves.
     held: Location,
     /// Up to here segments may be allocated for records that move: the limit, unless that has
@@ -277,6 +278,7 @@ impl Cache {
             counters: Figures::default(),
             now_s: 0,
             flushed_version: 0,
+            keeps_flushed: false,
             held: Location::NOWHERE,
             ceiling_bytes: settings.limit_bytes,
             partial: None,

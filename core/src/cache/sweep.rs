@@ -21,9 +21,11 @@ impl Cache {
     /// segments, and compacts sparse ones among them. Segments with nothing to do are passed
     /// over. True if there may be more to do at once.
     ///
-    /// An item of which the disk may hold an older record stays until the disk has its last change,
-    /// lest the older one comes back. A flush does not see to that: where the item has come from
-    /// another node, the older record may have the higher version.
+    /// An expired item of which the disk may hold an older record stays until the disk has its
+    /// last change, lest the older one comes back. What has been flushed goes in any state,
+    /// tombstones excepted: the disk knows of the flush. But where items may have come from
+    /// another node ([`keep_flushed`](Self::keep_flushed)) the older record may have the higher
+    /// version, which the flush does not cover.
     pub fn sweep(&mut self, now_s: u32, flushed_version: u64, segments_max: usize) -> bool {
         self.now_s = now_s;
         self.flushed_version = flushed_version;
@@ -42,6 +44,12 @@ impl Cache {
         more
     }
 
+    /// From now on items may come from other nodes: what has been flushed stays until the disk has
+    /// nothing older of it.
+    pub const fn keep_flushed(&mut self) {
+        self.keeps_flushed = true;
+    }
+
     /// Whether a record is due and nothing is lost if it leaves memory now.
     pub(super) fn is_removable(&self, record: &Record<'_>) -> bool {
         let header = &record.header;
@@ -52,7 +60,8 @@ impl Cache {
         let expired = expires_s != 0 && expires_s <= self.now_s;
         let submitted = header.disk() == super::DiskState::Submitted;
         let superseded = header.is_pinned() && (header.is_on_disk() || submitted);
-        (header.version <= self.flushed_version || expired) && !superseded
+        let flushed = header.version <= self.flushed_version;
+        flushed && !self.keeps_flushed || (flushed || expired) && !superseded
     }
 
     /// Takes a due record out of memory.

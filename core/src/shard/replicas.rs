@@ -196,6 +196,7 @@ impl Shard {
     /// The node is to have others.
     pub(crate) const fn join_others(&mut self) {
         self.is_member = true;
+        self.cache.keep_flushed();
     }
 
     /// The cluster is as `view` says: begins with replicas, or tells those that there are.

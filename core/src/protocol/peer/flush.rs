@@ -79,11 +79,7 @@ pub(super) fn push_flushes(flushes: &Flushes, into: &mut Vec<u8>) {
     }
 }
 
-/// What is not there at the end of an introduction is nothing.
 pub(super) fn flushes(input: &[u8]) -> IResult<&[u8], Flushes> {
-    if input.len() < 24 {
-        return Ok((input, Flushes::default()));
-    }
     (be_u64, be_u64, be_u64)
         .map(|(flushed, at_unix_ms, noted)| Flushes {
             flushed,
