@@ -177,6 +177,9 @@ impl Shard {
                 }
             }
         }
+        if self.persist.is_none() {
+            return;
+        }
         let mut tags = Vec::new();
         for fingerprint in kept.keys() {
             if tags.last() != Some(&fingerprint.tag()) && !self.is_in_memory(partition, fingerprint)
