@@ -21,9 +21,9 @@ impl Cache {
     /// segments, and compacts sparse ones among them. Segments with nothing to do are passed
     /// over. True if there may be more to do at once.
     ///
-    /// An expired item of which the disk may hold an older record stays until the disk has its
-    /// last change, lest the older one comes back. What has been flushed goes in any state,
-    /// tombstones excepted: the disk knows of the flush.
+    /// An item of which the disk may hold an older record stays until the disk has its last change,
+    /// lest the older one comes back. A flush does not see to that: where the item has come from
+    /// another node, the older record may have the higher version.
     pub fn sweep(&mut self, now_s: u32, flushed_version: u64, segments_max: usize) -> bool {
         self.now_s = now_s;
         self.flushed_version = flushed_version;
@@ -52,7 +52,7 @@ impl Cache {
         let expired = expires_s != 0 && expires_s <= self.now_s;
         let submitted = header.disk() == super::DiskState::Submitted;
         let superseded = header.is_pinned() && (header.is_on_disk() || submitted);
-        header.version <= self.flushed_version || expired && !superseded
+        (header.version <= self.flushed_version || expired) && !superseded
     }
 
     /// Takes a due record out of memory.

@@ -451,7 +451,7 @@ impl Shard {
                 let on_disk = old.on_disk || old.disk == DiskState::Submitted;
                 (on_disk, old.disk == DiskState::Queued)
             }
-            None => (self.cache.may_be_on_disk(hash), false),
+            None => (self.may_have_record(hash), false),
         }
     }
 

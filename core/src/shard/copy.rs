@@ -296,6 +296,14 @@ impl Shard {
             && part.is_some_and(|part| part.hides(Fingerprint::of(hash, key)))
     }
 
+    /// Whether the disk may hold a record of a key that is not in memory, be it one that counts as
+    /// absent.
+    pub(super) fn may_have_record(&self, hash: KeyHash) -> bool {
+        let part = self.copies.parts.get(&hash.partition());
+        self.cache.may_be_on_disk(hash)
+            || part.is_some_and(|part| matches!(part.phase, Phase::Purging { .. }))
+    }
+
     /// Whether it will never come back: not even its tag is worth knowing.
     pub(super) fn dooms(&self, hash: KeyHash, key: &[u8]) -> bool {
         let part = self.copies.parts.get(&hash.partition());

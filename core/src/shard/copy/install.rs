@@ -102,7 +102,7 @@ impl Shard {
         let found = self.cache.find(hash, key);
         let Some(place) = found else {
             let buries = self.copies.keeps(Rule::DeletedIsBuried);
-            if buries && self.persist.is_some() && self.cache.may_be_on_disk(hash) {
+            if buries && self.persist.is_some() && self.may_have_record(hash) {
                 self.bury_unseen(now, hash, key, version);
             }
             return;

@@ -44,6 +44,8 @@ pub(super) struct Reader {
     in_memory_since: Option<u64>,
     /// What comes next has this number and lies behind that key.
     number: u64,
+    /// The highest number that was asked for.
+    furthest: u64,
     after: Vec<u8>,
     /// What came before it lay behind this one.
     before: Vec<u8>,
@@ -96,6 +98,7 @@ impl Reader {
             asked: None,
             in_memory_since: None,
             number: 1,
+            furthest: 0,
             after: Vec::new(),
             before: Vec::new(),
             until: Vec::new(),
@@ -152,24 +155,27 @@ impl Reader {
     }
 
     /// Takes its stand before what has this number. What it has not kept begins at the beginning:
-    /// some of it comes twice.
-    fn stand_at(&mut self, number: u64, jobs: &mut Jobs) {
+    /// some of it comes twice. False for one that nobody can want any more: whoever has asked for
+    /// a later one has had the answer.
+    fn stand_at(&mut self, number: u64, jobs: &mut Jobs) -> bool {
+        if number < self.furthest {
+            return false;
+        }
+        self.furthest = number;
         if number == self.number {
-            return;
+            return true;
         }
         self.drop_piece(jobs);
-        if number + 1 == self.number && self.until.is_empty() {
+        self.until.clear();
+        if number + 1 == self.number {
             core::mem::swap(&mut self.until, &mut self.after);
             self.after.clone_from(&self.before);
-        } else if number == self.number + 1 && !self.until.is_empty() {
-            core::mem::swap(&mut self.before, &mut self.after);
-            core::mem::swap(&mut self.after, &mut self.until);
-            self.until.clear();
         } else {
             self.after.clear();
-            self.until.clear();
+            self.before.clear();
         }
         self.number = number;
+        true
     }
 
     /// Something was handed out, up to this key.
@@ -311,6 +317,8 @@ impl Copy<'_> {
             return scan;
         }
         let mut reader = Reader::new(scan, now);
+        // Nothing is known of what somebody has who does not come from the beginning.
+        reader.asked = (cursor != 0).then_some(u64::MAX);
         let complete = self.shard.cache.partition(self.partition).complete;
         let rescans = self.shard.copies.rescans;
         reader.in_memory_since = (complete && cursor == 0).then_some(rescans);
@@ -393,7 +401,9 @@ impl Copy<'_> {
             return Scan::Wait;
         };
         reader.ask(DISK);
-        reader.stand_at(number, jobs);
+        if !reader.stand_at(number, jobs) {
+            return Scan::Wait;
+        }
         let Some(mut piece) = reader.piece.take() else {
             reader.want_piece(partition, jobs);
             return Scan::Wait;

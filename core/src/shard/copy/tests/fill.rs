@@ -327,6 +327,32 @@ fn each_rule_that_is_broken_is_noticed() {
     }
 }
 
+/// The disk still has what is doomed: what is written in its place and deleted again must not let
+/// it come back.
+#[test]
+fn a_purge_hides_nothing_from_what_is_written_meanwhile() {
+    let mut node = Node::new(1, true, true);
+    let names = keys(5);
+    for key in &names {
+        node.set(key, b"junk", 0);
+    }
+    node.settle();
+    node.copy().set_aside();
+    node.copy().discard();
+    node.drive();
+    let entry = node.set(&names[2], b"value", 0);
+    node.settle();
+    let gone = Entry {
+        version: entry.version + 1,
+        state: State::Tombstone,
+        ..entry
+    };
+    assert!(node.copy().apply(&gone, Arrival::Live));
+    node.settle();
+    node.evict();
+    assert_eq!((node.get(&names[2]), node.on_disk()), (None, 0));
+}
+
 /// What is written while a partition is purged, and evicted before the purge comes to it, stays.
 #[test]
 fn a_purge_leaves_what_is_written_meanwhile() {
