@@ -222,6 +222,11 @@ impl Node {
         core::mem::take(&mut self.view_changed).then(|| Arc::clone(&self.view))
     }
 
+    /// Whether its cluster holds data, as far as it knows.
+    pub(crate) fn holds_data(&self) -> bool {
+        self.membership.holds_data()
+    }
+
     /// When [`handle_deadline`](Self::handle_deadline) has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         let deadlines = [

@@ -94,7 +94,8 @@ impl Membership {
 
     /// Whether this node or one that it knows of holds data: what can't be given up for joining
     /// another cluster.
-    fn holds_data(&self) -> bool {
+    #[must_use]
+    pub fn holds_data(&self) -> bool {
         let mut descriptors = self.descriptors.values();
         let described = descriptors.any(|descriptor| {
             let place = self.layout.entry(&descriptor.guid);

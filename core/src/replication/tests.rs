@@ -2,6 +2,7 @@
 //! replicas act together is for the simulator.
 
 mod fills;
+mod recovery;
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;

@@ -247,6 +247,14 @@ impl Worker {
         self.cluster.view.as_deref()
     }
 
+    /// Whether this node's cluster holds data, as far as worker 0 knows: then it is not given up for
+    /// another one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn cluster_holds_data(&self) -> bool {
+        self.cluster.node.as_ref().is_some_and(Node::holds_data)
+    }
+
     fn begin_peer(&mut self, now: Now, conn: ConnId, opened: bool) {
         let partner = Partner {
             opened,

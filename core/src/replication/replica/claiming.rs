@@ -300,6 +300,8 @@ impl Replica {
         }
         self.unblank();
         self.record = Some(next.clone());
+        // Its own record names this run: should nobody hear of it, the claim has to be made again.
+        self.stale = None;
         self.applied = 0;
         self.unkept = true;
         for guid in asked.into_iter().filter(|guid| *guid != self.me.guid) {

@@ -215,6 +215,9 @@ impl Run {
         self.run_until(end)?;
         self.calm_down();
         *settled_ms = self.settle()?;
+        if self.kept_apart() {
+            return Ok(());
+        }
         self.ask_everybody()
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Decides what that is. Refuses to know how it comes about.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use zufar_core::machine::Listener;
 use zufar_core::member::Guid;
 use zufar_core::membership::Liveness;
@@ -48,7 +50,11 @@ impl Run {
             if wrong.is_none() {
                 settled.get_or_insert(now.millis_since(begins));
             }
-            if wrong.is_none() && !self.asking && waits == 0 {
+            let kept_apart = self.kept_apart();
+            if wrong.is_none() && !self.asking && (waits == 0 || kept_apart) {
+                if kept_apart {
+                    self.world.count("runs whose clusters kept apart");
+                }
                 break;
             }
             if now >= by {
@@ -71,17 +77,53 @@ impl Run {
         worker.cluster_view()
     }
 
+    /// Whether there is more than one cluster, each with data: they keep apart, and say so, until
+    /// somebody decides which of them goes. One of two that has none has to join the other.
+    pub(super) fn kept_apart(&self) -> bool {
+        let mut formations = BTreeSet::new();
+        for host in (0..self.hosts as u16).map(HostId) {
+            let worker: Option<&Worker> = self.world.machine_of(host, 0);
+            let Some(worker) = worker.filter(|worker| worker.cluster_holds_data()) else {
+                return false;
+            };
+            formations.extend(worker.cluster_view().and_then(|view| view.formation));
+        }
+        formations.len() > 1
+    }
+
     /// What is not as it should be, if anything is not.
     pub(super) fn not_settled(&mut self) -> Option<String> {
         let hosts: Vec<HostId> = (0..self.hosts as u16).map(HostId).collect();
-        let mut guids: Vec<Guid> = hosts.iter().map(|host| guid(*host)).collect();
-        guids.sort_unstable();
-        let mut placement = None;
-        for host in &hosts {
+        if self.kept_apart() {
+            // None of them need have enough voters left for any of its partitions.
+            return self.members_not_settled(&hosts, true);
+        }
+        let wrong = self.members_not_settled(&hosts, false);
+        if wrong.is_some() {
+            return wrong;
+        }
+        let partitions = self.partitions();
+        // Without disks nobody may know any more that there was a record.
+        let lost = self.watch.lost.clone();
+        let mut partitions = partitions.iter().filter(|it| !lost.contains(it));
+        partitions.find_map(|partition| self.partition_not_settled(*partition, &hosts))
+    }
+
+    /// Whether all believe in the same nodes and placement: if they keep apart, all of each cluster.
+    fn members_not_settled(&self, hosts: &[HostId], kept_apart: bool) -> Option<String> {
+        let formation_of = |host: HostId| self.view(host, 0)?.formation;
+        let mut placements = BTreeMap::new();
+        for host in hosts {
             let workers = self.world.workers_of(*host);
             if workers == 0 {
                 return Some(format!("{host:?} does not run"));
             }
+            let own = formation_of(*host);
+            let with = hosts
+                .iter()
+                .filter(|other| !kept_apart || formation_of(**other) == own);
+            let mut guids: Vec<Guid> = with.map(|other| guid(*other)).collect();
+            guids.sort_unstable();
             for worker in 0..workers {
                 let Some(view) = self.view(*host, worker) else {
                     return Some(format!("{host:?} has no view"));
@@ -95,19 +137,16 @@ impl Run {
                 up.push(view.me.guid);
                 up.sort_unstable();
                 if up != guids || !view.serving {
-                    return Some(format!("{host:?} believes {up:?} to be up"));
+                    return Some(format!("{host:?} believes {up:?} to be up, not {guids:?}"));
                 }
-                let (digest, formation) = (view.placement.digest(), view.formation);
-                if *placement.get_or_insert((digest, formation)) != (digest, formation) {
+                let placement = (view.placement.digest(), view.formation);
+                let cluster = own.filter(|_| kept_apart);
+                if *placements.entry(cluster).or_insert(placement) != placement {
                     return Some(format!("{host:?} has another placement, or cluster"));
                 }
             }
         }
-        let partitions = self.partitions();
-        // Without disks nobody may know any more that there was a record.
-        let lost = self.watch.lost.clone();
-        let mut partitions = partitions.iter().filter(|it| !lost.contains(it));
-        partitions.find_map(|partition| self.partition_not_settled(*partition, &hosts))
+        None
     }
 
     fn partition_not_settled(&mut self, partition: u16, hosts: &[HostId]) -> Option<String> {

@@ -42,7 +42,7 @@ impl Jobs {
     pub(super) fn submit(&mut self, worker: u16, requests: &mut Vec<Request>) {
         assert!(
             requests.is_empty() || self.has_disk,
-            "a machine asks only for a disk that there is"
+            "a machine asks only for a disk that there is: {requests:?}"
         );
         for request in requests.drain(..) {
             self.submitted += 1;

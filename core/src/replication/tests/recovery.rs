@@ -1,0 +1,119 @@
+//! One replica that recovers, with the messages of the other voter made by hand.
+
+use super::*;
+
+/// Both nodes run, the other one for the second time.
+struct Two([Guid; 2]);
+
+impl View for Two {
+    fn liveness(&self, _: Guid) -> Liveness {
+        Liveness::Alive(2)
+    }
+
+    fn owners(&self) -> &[Guid] {
+        &self.0
+    }
+
+    fn voters(&self) -> &[Guid] {
+        &self.0
+    }
+}
+
+/// Lets time pass for at most `ms`, until something is sent to the other voter that `wanted` finds
+/// its answer in.
+fn after<T>(
+    replica: &mut Replica,
+    now: &mut Time,
+    ms: u64,
+    wanted: impl Fn(&Message) -> Option<T>,
+) -> Option<T> {
+    let end = now.plus_millis(ms);
+    while *now < end {
+        *now = now.plus_millis(10);
+        if replica.next_deadline().is_some_and(|due| due <= *now) {
+            let sent = handle(replica, *now, Input::Deadline);
+            if let Some(found) = sent.iter().find_map(&wanted) {
+                return Some(found);
+            }
+        }
+    }
+    None
+}
+
+fn handle(replica: &mut Replica, now: Time, input: Input) -> Vec<Message> {
+    let mut out = Output::default();
+    let mut context = Context {
+        now,
+        view: &Two([guid("a"), guid("b")]),
+        store: &mut Memory::default(),
+        out: &mut out,
+    };
+    replica.handle(input, &mut context);
+    out.messages
+        .into_iter()
+        .map(|(_, message)| message)
+        .collect()
+}
+
+fn answer(replica: &mut Replica, now: Time, message: Message) -> Vec<Message> {
+    let from = run("b", 2);
+    handle(replica, now, Input::Message { from, message })
+}
+
+fn prepared(message: &Message) -> Option<Term> {
+    match message {
+        Message::Prepare { term, .. } => Some(*term),
+        _ => None,
+    }
+}
+
+fn is_accept(message: &Message) -> bool {
+    matches!(message, Message::Accept { chosen: false, .. })
+}
+
+#[test]
+fn a_recovery_whose_record_nobody_has_accepted_is_made_again() {
+    let mut now = Time::from_millis(1000);
+    let lost = Record {
+        term: Term {
+            counter: 2,
+            node: run("b", 1),
+        },
+        in_sync: vec![run("b", 1)],
+        voters: vec![guid("a"), guid("b")],
+        lineage: None,
+    };
+    let start = Start::Restarted {
+        promised: None,
+        record: lost.clone(),
+    };
+    let mut out = Output::default();
+    let mut context = Context {
+        now,
+        view: &Two([guid("a"), guid("b")]),
+        store: &mut Memory::default(),
+        out: &mut out,
+    };
+    let settings = Arc::new(Settings::default());
+    let mut replica = Replica::new(run("a", 2), settings, 7, start, &mut context);
+    let promise = |term| Message::Promise {
+        term,
+        record: Some(lost.clone()),
+        holding: Holding::Nothing,
+        tail: Vec::new(),
+    };
+
+    let first = after(&mut replica, &mut now, 5000, prepared).expect("it recovers");
+    let sent = answer(&mut replica, now, promise(first));
+    assert!(sent.iter().any(is_accept), "it alone is in sync");
+    assert!(!replica.is_open());
+
+    // What it has asked, or the answer, is lost.
+    let second = after(&mut replica, &mut now, 5000, prepared).expect("it claims again");
+    assert!(second > first);
+    now = now.plus_millis(200);
+    let sent = answer(&mut replica, now, promise(second));
+    assert!(sent.iter().any(is_accept));
+    answer(&mut replica, now, Message::Accepted { term: second });
+    assert!(replica.is_open());
+}
