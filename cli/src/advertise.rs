@@ -23,7 +23,7 @@ pub(crate) struct Advertised {
     pub(crate) client: String,
     /// Where other nodes connect, as said.
     pub(crate) peer: String,
-    /// The address that this stands for now.
+    /// What that is as an address, when the node starts.
     pub(crate) peer_address: SocketAddr,
 }
 

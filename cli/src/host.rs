@@ -14,6 +14,9 @@ use crate::settings::{Host, Plan};
 const FILES_BASE: u64 = 128;
 /// Event loop and waker of one thread, with some room.
 const FILES_PER_THREAD: u64 = 4;
+/// Links of one thread with other nodes, to them and from them, and as many that are being opened
+/// anew: enough for a hundred nodes.
+const FILES_PER_THREAD_OF_CLUSTER: u64 = 300;
 /// What RocksDB is allowed to keep open, and its logs.
 const FILES_DISK: u64 = 640;
 
@@ -38,7 +41,11 @@ impl Host {
 /// Makes sure that the process may open as many files as `plan` needs.
 pub(crate) fn allow_files(plan: &Plan) -> Result<(), StartError> {
     let disk = if plan.data.is_some() { FILES_DISK } else { 0 };
-    let threads = u64::from(plan.threads) * FILES_PER_THREAD;
+    let links = match plan.cluster {
+        Some(_) => FILES_PER_THREAD_OF_CLUSTER,
+        None => 0,
+    };
+    let threads = u64::from(plan.threads) * (FILES_PER_THREAD + links);
     let wanted = u64::from(plan.connections_max) + FILES_BASE + threads + disk;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {

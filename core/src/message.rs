@@ -174,7 +174,7 @@ pub enum Message {
     FlushEverywhere {
         /// Whose slot the answer is for.
         token: Token,
-        /// When, in Unix milliseconds; 0 for now.
+        /// When, in Unix milliseconds; 0 is at once.
         at_unix_ms: u64,
     },
 }

@@ -377,7 +377,8 @@ impl Shard {
 
     /// Does what has become due.
     pub(crate) fn handle_deadline(&mut self, now: Now, sink: &mut impl Sink) {
-        if now.time >= self.sweep_at {
+        let sweeps = now.time >= self.sweep_at;
+        if sweeps {
             self.sweep(now);
         }
         self.drive_persist(now, sink);
@@ -386,6 +387,9 @@ impl Shard {
         self.drive_replicas(now, sink);
         self.flushes_to_come.lapse(now.time);
         self.give_up_stalled(now, sink);
+        if sweeps && now.time >= self.patient_until {
+            self.give_up_held(now, sink);
+        }
         self.relieve(now, sink);
         self.drive_preload(sink);
         self.drive_disk_evict(now, sink);
@@ -522,7 +526,7 @@ impl Shard {
             let mut wait_ms = self.must_wait(now, &operation).then(|| self.stall_ms_max());
             let caller = pending.caller;
             if self.is_member {
-                match self.admit_waiting(&caller, command, present, sink) {
+                match self.admit_waiting(now, &caller, command, present, sink) {
                     None => {
                         drop(operation);
                         self.waits.recycle(pending);

@@ -47,7 +47,7 @@ pub(crate) enum FlushOrder {
 #[derive(Debug)]
 struct Wish {
     askers: Vec<Token>,
-    /// 0 for now.
+    /// When, in Unix milliseconds; 0 is at once.
     at_unix_ms: u64,
 }
 

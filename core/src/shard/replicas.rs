@@ -44,6 +44,8 @@ use view::PartitionView;
 /// How long a command waits for its partition's replica, in milliseconds: for a claim that is
 /// under way, or for others to keep up.
 pub(super) const WAIT_MS_MAX: u64 = 3000;
+/// How long an answer is held, in milliseconds: as long as another node waits for it.
+const HELD_MS_MAX: u64 = 5000;
 /// Fills that one worker gives at a time.
 const FILLS_MAX: usize = 64;
 
@@ -65,6 +67,10 @@ struct Held {
     outcome: Outcome<'static>,
     /// What is to be asked again if it never may.
     command: OwnedCommand,
+    /// A later write of the same sender has been answered: asked again, a reading would see it.
+    passed: bool,
+    /// Nobody waits for it any longer.
+    by: Time,
 }
 
 impl Held {

@@ -48,11 +48,16 @@ impl Totals {
     }
 }
 
-/// Runs `seeds` on all cores, until so many have failed.
-#[must_use]
-pub fn sweep(seeds: Range<u64>, once: bool, failures_max: u64) -> Totals {
+/// Runs `seeds` on all cores. What comes of each is handed to `add`, in no order, which says how
+/// many have failed so far: none is begun any more once that are `failures_max`.
+pub fn on_all_cores<T: Default + Send, R>(
+    seeds: Range<u64>,
+    failures_max: usize,
+    run: impl Fn(u64) -> R + Sync,
+    add: impl Fn(&mut T, u64, R) -> usize + Sync,
+) -> T {
     let next = AtomicU64::new(seeds.start);
-    let totals = Mutex::new(Totals::default());
+    let totals = Mutex::new(T::default());
     let cores = std::thread::available_parallelism().map_or(1, Into::into);
     std::thread::scope(|scope| {
         for _ in 0..cores {
@@ -62,17 +67,45 @@ pub fn sweep(seeds: Range<u64>, once: bool, failures_max: u64) -> Totals {
                     if seed >= seeds.end {
                         return;
                     }
-                    let report = checked(seed, false, once);
+                    let outcome = run(seed);
                     let mut totals = totals.lock().expect("no thread panics with it");
-                    totals.add(seed, report);
-                    if totals.failed.len() as u64 >= failures_max {
+                    if add(&mut totals, seed, outcome) >= failures_max {
                         next.store(seeds.end, Relaxed);
                     }
                 }
             });
         }
     });
-    let mut totals = totals.into_inner().expect("no thread panics with it");
+    totals.into_inner().expect("no thread panics with it")
+}
+
+/// What `run` returns, or what it has panicked with: an assertion of ours, most likely.
+///
+/// # Errors
+/// The panic's words.
+pub fn caught<R>(run: impl FnOnce() -> R) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        text.unwrap_or("no words").to_owned()
+    })
+}
+
+/// What to say of two runs of one seed, if they were not the same.
+#[must_use]
+pub fn difference(first: u64, second: u64) -> Option<String> {
+    (first != second).then(|| format!("two runs differ: {first:016x}, {second:016x}"))
+}
+
+/// Runs `seeds` on all cores, until so many have failed.
+#[must_use]
+pub fn sweep(seeds: Range<u64>, once: bool, failures_max: usize) -> Totals {
+    let run = |seed| checked(seed, false, once);
+    let add = |totals: &mut Totals, seed, report| {
+        totals.add(seed, report);
+        totals.failed.len()
+    };
+    let mut totals = on_all_cores(seeds, failures_max, run, add);
     totals.failed.sort();
     totals
 }
@@ -84,22 +117,11 @@ pub fn checked(seed: u64, told: bool, once: bool) -> Report {
     if once || first.violation.is_some() {
         return first;
     }
-    let second = one(seed, false);
-    if first.hash == second.hash {
-        return first;
-    }
-    let differs = format!("two runs differ: {:016x}, {:016x}", first.hash, second.hash);
-    Report {
-        violation: Some(differs),
-        ..first
-    }
+    let violation = difference(first.hash, one(seed, false).hash);
+    Report { violation, ..first }
 }
 
 /// Runs a seed; a panic is a violation, too.
 fn one(seed: u64, told: bool) -> Report {
-    catch_unwind(AssertUnwindSafe(|| run(Random::new(seed), told))).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        Report::of_panic(seed, text.unwrap_or("no words"))
-    })
+    caught(|| run(Random::new(seed), told)).unwrap_or_else(|panic| Report::of_panic(seed, &panic))
 }

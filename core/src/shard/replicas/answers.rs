@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::commands::Repeated;
-use super::{Held, Until, WAIT_MS_MAX, forced_notice};
+use super::{HELD_MS_MAX, Held, Until, WAIT_MS_MAX, forced_notice};
 use crate::cache::Place;
 use crate::command::owned::OwnedCommand;
 use crate::command::{Failure, Item, Operation, Outcome, Value};
@@ -43,6 +43,7 @@ impl Shard {
     /// Answers a request that was carried out before. `None` if the answer has to wait.
     pub(in crate::shard) fn answer_again(
         &mut self,
+        now: Now,
         caller: &Caller,
         command: Command<'_>,
         repeated: Repeated,
@@ -55,7 +56,7 @@ impl Shard {
         let Some(after) = repeated.after else {
             return Some(outcome);
         };
-        self.hold_outcome(caller, command, Until::Position(after), outcome);
+        self.hold_outcome(now, caller, command, Until::Position(after), outcome);
         None
     }
 
@@ -76,6 +77,7 @@ impl Shard {
     /// Keeps an answer until it may leave.
     pub(super) fn hold_outcome(
         &mut self,
+        now: Now,
         caller: &Caller,
         command: Command<'_>,
         until: Until,
@@ -102,6 +104,8 @@ impl Shard {
             until,
             outcome,
             command,
+            passed: false,
+            by: now.time.plus_millis(HELD_MS_MAX),
         };
         replicas.slot_mut(hash.partition()).held.push_back(held);
     }
@@ -178,14 +182,16 @@ impl Shard {
         while let Some(held) = all.pop_front() {
             match held.until {
                 Until::Acknowledged(number) if out.acknowledged >= Some(number) => {
+                    self.note_passed(&held);
                     self.let_go(held, sink);
                 }
                 Until::Acknowledged(number) if out.unknown >= Some(number) => {
+                    self.note_passed(&held);
                     self.give_up(held, sink);
                 }
                 Until::Position(_) | Until::Confirmed(_) if closed => {
                     let passed = |later: &Held| later.is_write() && later.follows(&held);
-                    match all.iter().any(passed) {
+                    match held.passed || all.iter().any(passed) {
                         true => self.say_unknown(held, sink),
                         false => again.push(held),
                     }
@@ -207,6 +213,42 @@ impl Shard {
         }
         for held in again {
             self.ask_again(now, held, sink);
+        }
+    }
+
+    /// Answers what has been held for too long: that nobody knows what will become of a write, and
+    /// that nobody could say what a reading should show.
+    pub(in crate::shard) fn give_up_held(&mut self, now: Now, sink: &mut impl Sink) {
+        let Some(replicas) = &mut self.replicas else {
+            return;
+        };
+        for slot in replicas
+            .slots
+            .iter_mut()
+            .filter(|slot| !slot.held.is_empty())
+        {
+            let overdue = |held: &mut Held| held.by <= now.time;
+            while let Some(held) = slot.held.pop_front_if(overdue) {
+                let failure = match held.is_write() {
+                    true => Failure::Unknown,
+                    false => Failure::Unreachable,
+                };
+                replicas.figures.unknown += u64::from(held.is_write());
+                sink.answer(held.caller.token, Outcome::Failed(failure));
+                replicas.buffers.recycle(held.command);
+            }
+        }
+    }
+
+    /// A write is answered: readings that its sender has asked for before it, and that wait on, can't
+    /// be taken again.
+    fn note_passed(&mut self, write: &Held) {
+        let Some(replicas) = &mut self.replicas else {
+            return;
+        };
+        let slot = replicas.slot_mut(write.command.hash.partition());
+        for held in slot.held.iter_mut().filter(|held| write.follows(held)) {
+            held.passed = true;
         }
     }
 

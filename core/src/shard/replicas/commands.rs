@@ -61,7 +61,7 @@ impl Shard {
             Gate::Wait => wait_ms = Some(WAIT_MS_MAX),
             Gate::Refused(hint) => return Execution::Refused(hint),
             Gate::Answered(repeated) => {
-                let done = self.answer_again(caller, command, repeated, present);
+                let done = self.answer_again(now, caller, command, repeated, present);
                 return done.map_or(Execution::Deferred, Execution::Done);
             }
         }
@@ -161,6 +161,7 @@ impl Shard {
     /// to wait on.
     pub(in crate::shard) fn admit_waiting(
         &mut self,
+        now: Now,
         caller: &Caller,
         command: Command<'_>,
         present: Option<Place>,
@@ -171,7 +172,7 @@ impl Shard {
             Gate::Wait => return Some(true),
             Gate::Refused(hint) => sink.refuse(caller, command, hint),
             Gate::Answered(repeated) => {
-                let done = self.answer_again(caller, command, repeated, present);
+                let done = self.answer_again(now, caller, command, repeated, present);
                 if let Some(outcome) = done {
                     sink.answer(caller.token, outcome);
                 }
@@ -291,7 +292,7 @@ impl Shard {
         replicas.note_deadline(partition);
         let done = out.acknowledged >= Some(number) || planted::has(Bug::AnswerUnacknowledged);
         if !done {
-            self.hold(caller, command, Until::Acknowledged(number), applied);
+            self.hold(now, caller, command, Until::Acknowledged(number), applied);
         }
         self.carry_out(now, partition, &mut out, sink);
         self.give_output_back(out);
@@ -340,7 +341,7 @@ impl Shard {
             }
         };
         if let Some(until) = until {
-            self.hold(caller, command, until, applied);
+            self.hold(now, caller, command, until, applied);
         }
         self.carry_out(now, partition, &mut out, sink);
         self.give_output_back(out);
@@ -357,12 +358,19 @@ impl Shard {
         }
     }
 
-    fn hold(&mut self, caller: &Caller, command: Command<'_>, until: Until, applied: &Applied) {
+    fn hold(
+        &mut self,
+        now: Now,
+        caller: &Caller,
+        command: Command<'_>,
+        until: Until,
+        applied: &Applied,
+    ) {
         let outcome = match applied {
             Applied::Met(met) => owned(&Outcome::Item(met.item(&self.cache))),
             Applied::Plain(outcome) => owned(outcome),
         };
-        self.hold_outcome(caller, command, until, outcome);
+        self.hold_outcome(now, caller, command, until, outcome);
     }
 }
 

@@ -3,6 +3,7 @@
 //! Decides how members and placement look to a replica. Refuses to know how they came about.
 
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 
 use crate::member::Guid;
 use crate::membership;
@@ -12,30 +13,36 @@ use crate::replication::{Liveness, NODES_MAX, View};
 /// The cluster from the point of view of one partition.
 pub(super) struct PartitionView<'a> {
     view: &'a ClusterView,
-    /// Those who should vote, those who should hold it first among them.
-    wanted: Vec<Guid>,
-    owners: usize,
+    partition: u16,
+    /// Those who should vote, those who should hold it first among them. Found out when asked for:
+    /// most of what a replica hears has nothing to do with it.
+    wanted: OnceCell<Vec<Guid>>,
     may_fill: bool,
 }
 
 impl<'a> PartitionView<'a> {
-    pub(super) fn new(view: &'a ClusterView, partition: u16, may_fill: bool) -> Self {
-        let placement = &view.placement;
-        let owners = placement.owners(partition);
-        let mut wanted: Vec<Guid> = owners.iter().map(|node| placement.guid(*node)).collect();
-        let owners = wanted.len();
-        for node in placement.voters(partition) {
-            let guid = placement.guid(*node);
-            if !wanted.contains(&guid) && wanted.len() < NODES_MAX {
-                wanted.push(guid);
-            }
-        }
+    pub(super) const fn new(view: &'a ClusterView, partition: u16, may_fill: bool) -> Self {
         Self {
             view,
-            wanted,
-            owners,
+            partition,
+            wanted: OnceCell::new(),
             may_fill,
         }
+    }
+
+    fn wanted(&self) -> &[Guid] {
+        self.wanted.get_or_init(|| {
+            let placement = &self.view.placement;
+            let owners = placement.owners(self.partition).iter();
+            let mut wanted: Vec<Guid> = owners.map(|node| placement.guid(*node)).collect();
+            for node in placement.voters(self.partition) {
+                let guid = placement.guid(*node);
+                if !wanted.contains(&guid) && wanted.len() < NODES_MAX {
+                    wanted.push(guid);
+                }
+            }
+            wanted
+        })
     }
 }
 
@@ -54,11 +61,12 @@ impl View for PartitionView<'_> {
     }
 
     fn owners(&self) -> &[Guid] {
-        &self.wanted[..self.owners]
+        let owners = self.view.placement.owners(self.partition).len();
+        &self.wanted()[..owners]
     }
 
     fn voters(&self) -> &[Guid] {
-        &self.wanted
+        self.wanted()
     }
 
     fn may_fill(&self) -> bool {

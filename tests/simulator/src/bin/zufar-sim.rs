@@ -26,7 +26,7 @@ struct Arguments {
     first: u64,
     /// Stop after so many seeds that fail
     #[arg(long, default_value_t = 3)]
-    failures: u64,
+    failures: usize,
     /// With --seed or --input: print every event
     #[arg(long)]
     trace: bool,

@@ -5,12 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::run::{Report, run};
 use crate::Random;
+use crate::sweep::{caught, difference, on_all_cores};
 
 /// What came of many seeds.
 #[derive(Debug, Default)]
@@ -74,28 +72,12 @@ impl Totals {
 /// twice.
 #[must_use]
 pub fn sweep(seeds: Range<u64>, twice: u64, failures_max: usize) -> Totals {
-    let next = AtomicU64::new(seeds.start);
-    let totals = Mutex::new(Totals::default());
-    let cores = std::thread::available_parallelism().map_or(1, Into::into);
-    std::thread::scope(|scope| {
-        for _ in 0..cores {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
-                    let outcome = checked(seed, false, twice > 0 && seed.is_multiple_of(twice));
-                    let mut totals = totals.lock().expect("no thread panics with it");
-                    totals.add(seed, outcome);
-                    if totals.failed.len() >= failures_max {
-                        next.store(seeds.end, Relaxed);
-                    }
-                }
-            });
-        }
-    });
-    let mut totals = totals.into_inner().expect("no thread panics with it");
+    let run = |seed: u64| checked(seed, false, twice > 0 && seed.is_multiple_of(twice));
+    let add = |totals: &mut Totals, seed, outcome| {
+        totals.add(seed, outcome);
+        totals.failed.len()
+    };
+    let mut totals = on_all_cores(seeds, failures_max, run, add);
     totals.failed.sort();
     totals.settled_ms.sort_unstable();
     totals
@@ -107,19 +89,13 @@ pub fn sweep(seeds: Range<u64>, twice: u64, failures_max: usize) -> Totals {
 /// What a panic said: an assertion of ours, most likely.
 pub fn checked(seed: u64, told: bool, twice: bool) -> Result<Report, String> {
     let once = |told| {
-        catch_unwind(AssertUnwindSafe(|| run(Random::new(seed), told))).map_err(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            format!("panicked: {}", text.unwrap_or_default())
-        })
+        caught(|| run(Random::new(seed), told)).map_err(|panic| format!("panicked: {panic}"))
     };
     let mut first = once(told)?;
     if twice {
         let second = once(false)?;
-        if second.hash != first.hash {
-            let words = format!("two runs differ: {:016x}, {:016x}", first.hash, second.hash);
-            first.violation.get_or_insert(words);
-        }
+        let differs = difference(first.hash, second.hash);
+        first.violation = first.violation.or(differs);
     }
     Ok(first)
 }

@@ -5,14 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use zufar_core::replication::Figures;
 
 use super::run::{Report, run};
 use crate::Random;
+use crate::sweep::{caught, difference, on_all_cores};
 
 /// What came of many seeds.
 #[derive(Debug, Default)]
@@ -92,20 +90,13 @@ impl Totals {
 /// # Errors
 /// What the panic said.
 pub fn one(seed: u64, told: bool, twice: bool) -> Result<Report, String> {
-    let once = |told| {
-        catch_unwind(AssertUnwindSafe(|| run(Random::new(seed), told))).map_err(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            format!("panic: {}", text.unwrap_or_default())
-        })
-    };
+    let once =
+        |told| caught(|| run(Random::new(seed), told)).map_err(|panic| format!("panic: {panic}"));
     let mut first = once(told)?;
     if twice {
         let second = once(false)?;
-        if second.hash != first.hash {
-            let words = format!("two runs differ: {:016x}, {:016x}", first.hash, second.hash);
-            first.violation.get_or_insert(words);
-        }
+        let differs = difference(first.hash, second.hash);
+        first.violation = first.violation.or(differs);
     }
     Ok(first)
 }
@@ -113,28 +104,12 @@ pub fn one(seed: u64, told: bool, twice: bool) -> Result<Report, String> {
 /// Runs `seeds` on all cores until `failures_max` of them have failed.
 #[must_use]
 pub fn sweep(seeds: Range<u64>, twice: bool, failures_max: usize) -> Totals {
-    let next = AtomicU64::new(seeds.start);
-    let totals = Mutex::new(Totals::default());
-    let cores = std::thread::available_parallelism().map_or(1, Into::into);
-    std::thread::scope(|scope| {
-        for _ in 0..cores {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
-                    let outcome = one(seed, false, twice);
-                    let mut totals = totals.lock().expect("no thread panics with it");
-                    totals.add(seed, outcome);
-                    if totals.failed.len() >= failures_max {
-                        next.store(seeds.end, Relaxed);
-                    }
-                }
-            });
-        }
-    });
-    let mut totals = totals.into_inner().expect("no thread panics with it");
+    let run = |seed: u64| one(seed, false, twice);
+    let add = |totals: &mut Totals, seed, outcome| {
+        totals.add(seed, outcome);
+        totals.failed.len()
+    };
+    let mut totals = on_all_cores(seeds, failures_max, run, add);
     totals.failed.sort();
     totals.stuck.sort();
     totals

@@ -37,6 +37,7 @@ struct Node<'a> {
     disk: bool,
     /// Its operator has named host 0, if it is another one.
     seeds: bool,
+    split_brain: SplitBrain,
 }
 
 const NODE: Node<'_> = Node {
@@ -45,6 +46,7 @@ const NODE: Node<'_> = Node {
     holds_data: false,
     disk: false,
     seeds: true,
+    split_brain: SplitBrain::Available,
 };
 
 /// Hosts 0 to `count`, each of which knows host 0 by its name.
@@ -111,7 +113,7 @@ fn program(launch: Launch<'_>, node: Node<'_>) -> Program {
             false => Vec::new(),
         },
         in_sync_min: 1,
-        split_brain: SplitBrain::Available,
+        split_brain: node.split_brain,
         members: recovery.cluster.members.clone(),
         formation: recovery.cluster.formation,
         layout: recovery.cluster.layout.clone(),
@@ -304,6 +306,35 @@ fn ask(world: &mut World, host: HostId, line: &str, milliseconds: u64) -> String
         }
     }
     String::from_utf8(answer).expect("text")
+}
+
+/// A write whose other replica is out of reach, where no majority can go on without it, may come
+/// about once the ways are open again. Its client is told so, and does not wait for that.
+#[test]
+fn a_write_that_nobody_can_acknowledge_is_answered_all_the_same() {
+    let node = Node {
+        split_brain: SplitBrain::Majority,
+        ..NODE
+    };
+    let mut world = world(4, 2);
+    // Under a majority a node that looks for others waits for one.
+    start(&mut world, HostId(0), node);
+    start(&mut world, HostId(1), node);
+    agree_within(&mut world, &[0, 1], 10_000);
+    for at in 0..6 {
+        let line = format!("set key{at} 0 0 1\r\n0\r\n");
+        assert_eq!(ask(&mut world, HostId(0), &line, 10_000), "STORED\r\n");
+    }
+    pass(&mut world, 5000);
+    world.cut_both(HostId(0), HostId(1));
+    let mut unknown = 0;
+    for at in 0..6 {
+        let line = format!("set key{at} 0 0 1\r\n1\r\n");
+        let answer = ask(&mut world, HostId(0), &line, 8000);
+        assert!(answer.starts_with("SERVER_ERROR "), "{at}: {answer:?}");
+        unknown += u32::from(answer.contains("unknown"));
+    }
+    assert!(unknown > 0, "none of them was carried out here");
 }
 
 #[test]
