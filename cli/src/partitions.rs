@@ -8,21 +8,19 @@ mod tests;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use zufar_core::command::KEY_BYTES_MAX;
 use zufar_core::protocol::peer::{Frame, Partitions, decode};
 
 use crate::args::PartitionsArguments;
 use crate::peer::{Conversation, begin, frame_bytes_max, plain};
 use crate::{exit, output};
 
-/// Longest key.
-const KEY_BYTES_MAX: usize = 250;
-
 /// Shows who holds the key, or everything.
 pub(crate) fn run(arguments: &PartitionsArguments) -> ExitCode {
     let key = arguments.key.as_deref().unwrap_or_default();
     let empty = arguments.key.is_some() && key.is_empty();
     if empty || key.len() > KEY_BYTES_MAX {
-        output::complain("--key: a key has 1 to 250 bytes");
+        output::complain(&format!("--key: a key has 1 to {KEY_BYTES_MAX} bytes"));
         return exit::NOT_STARTED.into();
     }
     let (mut conversation, shown) = match begin(&arguments.peer) {

@@ -15,6 +15,11 @@ const CEILING_AHEAD_MS: u64 = 60_000;
 /// The ceiling is raised once the clock is this close to it, in milliseconds.
 const CEILING_MARGIN_MS: u64 = 30_000;
 
+/// The lowest version that belongs to a moment: nothing drawn before it reaches that.
+pub(crate) const fn version_at(unix_ms: u64) -> u64 {
+    unix_ms << LOGICAL_BITS
+}
+
 /// Draws versions: Unix milliseconds above, a counter in the low 16 bits.
 #[derive(Clone, Debug)]
 pub(crate) struct VersionClock {
@@ -51,7 +56,7 @@ impl VersionClock {
     /// again.
     pub(crate) fn may_draw(&self, now: Now) -> bool {
         planted::has(Bug::DrawUnsafeVersions)
-            || self.last.max(now.unix_ms << LOGICAL_BITS) + 1 < self.safe
+            || self.last.max(version_at(now.unix_ms)) + 1 < self.safe
     }
 
     /// Takes note that the disk keeps `ceiling`.
@@ -70,7 +75,7 @@ impl VersionClock {
 
     /// A version greater than all before.
     pub(crate) fn next(&mut self, now: Now) -> u64 {
-        self.last = (self.last + 1).max(now.unix_ms << LOGICAL_BITS);
+        self.last = (self.last + 1).max(version_at(now.unix_ms));
         self.last
     }
 
@@ -86,7 +91,7 @@ impl VersionClock {
 
     /// A higher ceiling to put on disk, when the present one has come near.
     pub(crate) fn raise_ceiling(&mut self, now: Now) -> Option<u64> {
-        let reached = self.last.max(now.unix_ms << LOGICAL_BITS);
+        let reached = self.last.max(version_at(now.unix_ms));
         if reached + (CEILING_MARGIN_MS << LOGICAL_BITS) < self.ceiling {
             return None;
         }

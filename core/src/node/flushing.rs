@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 
 use super::calls::Call;
 use super::{Node, NodeOut, Place};
+use crate::clock::version_at;
 use crate::member::NodeId;
 use crate::membership::{Formation, Liveness};
 use crate::message::Token;
@@ -28,7 +29,6 @@ pub(super) const FLUSH_MS_MAX: u64 = 2000;
 const RETRY_MS: u64 = 50;
 /// Commands that wait for a flush, at most.
 const ASKERS_MAX: usize = 4096;
-const LOGICAL_BITS: u32 = 16;
 
 /// What worker 0 is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,7 +282,7 @@ impl Node {
                 continue;
             }
             // Above every pending one, too: it is forgotten.
-            let least = (now.unix_ms << LOGICAL_BITS).max(self.flushing.known.noted + 1);
+            let least = version_at(now.unix_ms).max(self.flushing.known.noted + 1);
             let version = least.max(job.version + 1);
             job.step = FlushStep::Drop { version };
             job.own = true;
@@ -297,7 +297,7 @@ impl Node {
         let Some(wish) = self.flushing.waiting.pop_front() else {
             return false;
         };
-        let noted = (now.unix_ms << LOGICAL_BITS).max(self.flushing.known.noted + 1);
+        let noted = version_at(now.unix_ms).max(self.flushing.known.noted + 1);
         let step = match wish.at_unix_ms {
             0 => FlushStep::Hold,
             unix_ms => FlushStep::At { unix_ms, noted },

@@ -3,6 +3,7 @@
 //! Decides which rounds of questions to the workers carry it out. Refuses to know which nodes take
 //! part, which the node decides.
 
+use crate::clock::version_at;
 use crate::id::{ConnId, WorkerId};
 use crate::machine::Actions;
 use crate::message::{Answer, FlushName, Message, Question, Token};
@@ -12,8 +13,6 @@ use crate::time::Now;
 
 use super::Worker;
 use super::gather::{Asker, Gathered, Purpose};
-
-const LOGICAL_BITS: u32 = 16;
 
 /// What workers are asked in a step of a flush of all nodes.
 pub(super) const fn question(name: FlushName, step: FlushStep) -> Question {
@@ -205,7 +204,7 @@ impl Worker {
         }
         let at_unix_ms = core::mem::take(&mut self.flush_at_unix_ms);
         if self.cluster.is_member {
-            let version = at_unix_ms << LOGICAL_BITS;
+            let version = version_at(at_unix_ms);
             self.shard.note_flush_at(now, 0);
             self.answer_flush(now, None, version, actions);
         } else if self.id == WorkerId(0) {

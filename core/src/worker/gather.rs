@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use crate::clock::version_at;
 use crate::figures::{self, ConnectionFigures, Context, Figures};
 use crate::id::{ConnId, WorkerId};
 use crate::machine::{Actions, HostFigures};
@@ -115,7 +116,7 @@ impl Purpose {
             Self::BeginFlush(name) => Question::BeginFlush(name),
             Self::Flush(name, version) => Question::Flush(name, version),
             Self::FlushAt(unix_ms) => {
-                let noted = now.unix_ms << 16;
+                let noted = version_at(now.unix_ms);
                 Question::FlushAt { unix_ms, noted }
             }
             Self::NoteFlush { unix_ms, noted } => Question::FlushAt { unix_ms, noted },
