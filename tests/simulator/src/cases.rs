@@ -67,7 +67,10 @@ pub const CLUSTER_FOUND: [(&str, u64); 10] = [
         10,
     ),
     ("a get overtook what waited for its key", 555),
-    ("a confirmation that was lost was not asked for again", 157),
+    (
+        "a held reading was taken again behind a write that had been answered meanwhile",
+        240,
+    ),
     (
         "answers that were held were forgotten when a node went over to another cluster",
         387,
