@@ -13,7 +13,6 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use zufar_core::machine::Listener;
 use zufar_core::secure::loopback_only;
@@ -21,6 +20,7 @@ use zufar_host::Bound;
 
 use crate::error::{StartError, describe, refuse};
 use crate::settings::{Clients, Peers, Plan, peer_port};
+use crate::umask;
 
 /// All sockets of a node, bound and listening.
 #[derive(Debug)]
@@ -255,10 +255,7 @@ fn bind_unix(
         let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
         let address = net::SocketAddrUnix::new(path)?;
         // The file must never be there with more rights than it shall have.
-        let before = rustix::process::umask(Mode::from_raw_mode(0o777 & !mode));
-        let result = net::bind(&socket, &address);
-        rustix::process::umask(before);
-        result?;
+        umask::with(0o777 & !mode, || net::bind(&socket, &address))?;
         net::listen(&socket, i32::try_from(backlog).unwrap_or(i32::MAX))?;
         Ok(UnixListener::from(socket))
     };

@@ -30,6 +30,7 @@ mod settings;
 mod signals;
 mod size;
 mod status;
+mod umask;
 
 use std::process::ExitCode;
 

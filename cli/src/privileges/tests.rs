@@ -1,6 +1,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
+use crate::umask;
 
 const PASSWD: &str =
     "root:x:0:0:root:/root:/bin/bash\nmemcache:x:110:118::/nonexistent:/bin/false\n";
@@ -37,7 +38,8 @@ fn a_new_data_directory_is_private_and_an_old_one_stays_as_it_is() {
         group_ids: Vec::new(),
     };
     let directory = parent.path().join("a/b");
-    user.own_directory(&directory).expect("it can be made");
+    let made = umask::with(0o022, || user.own_directory(&directory));
+    made.expect("it can be made");
     let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
     assert_eq!(mode(&directory), 0o700);
     assert_eq!(mode(&parent.path().join("a")), 0o755);
