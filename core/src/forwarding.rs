@@ -24,7 +24,7 @@ use crate::command::owned::{CommandBuffers, OwnedCommand};
 use crate::command::{Failure, Operation, StoreMode};
 use crate::hash::KeyHash;
 use crate::member::NodeId;
-use crate::message::Token;
+use crate::message::{Refusal, Token};
 use crate::replication::Term;
 use crate::time::Time;
 
@@ -51,7 +51,7 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) sequence: u64,
     /// How often its lane has changed its mind.
     pub(crate) epoch: u32,
-    /// The counter of the first term that it was sent for; 0 if none was known.
+    /// The counter of the first term under which it may have been carried out; 0 if none was known.
     pub(crate) since: u64,
     pub(crate) hash: KeyHash,
     pub(crate) key: &'a [u8],
@@ -74,9 +74,9 @@ struct Pending {
     deadline: Time,
     /// It has been sent under the lane's present epoch.
     sent: bool,
-    /// It has been sent at least once: then it may have been carried out.
-    tried: bool,
-    /// The counter of the first term that it was sent for; 0 as long as none was known.
+    /// The lane's epoch when it was first sent to where it may have been carried out.
+    tried: Option<u32>,
+    /// The counter of the term that it was sent for then; 0 as long as none was known.
     since: u64,
 }
 
@@ -109,7 +109,7 @@ pub(crate) struct Forwarding {
     /// Lanes that want to be looked at, by when.
     resting: BTreeSet<(Time, u16)>,
     buffers: CommandBuffers,
-    /// Requests sent once more, since the start.
+    /// Requests that were to be sent once more, since the start.
     pub(crate) resent: u64,
     /// Answers to requests that had been finished otherwise, since the start.
     pub(crate) stale_answers: u64,
@@ -184,7 +184,7 @@ impl Forwarding {
             began: now,
             deadline: now.plus_millis(self.limits.timeout_ms),
             sent: false,
-            tried: false,
+            tried: None,
             since: 0,
         }));
         let partition = hash.partition();
@@ -249,15 +249,19 @@ impl Forwarding {
         Some(pending.token)
     }
 
-    /// The node that was asked is not the primary; `hint` may be.
+    /// The node that was asked is not the primary; who the refusal names may be.
     pub(crate) fn refuse(
         &mut self,
         now: Time,
         sequence: u64,
-        epoch: u32,
-        hint: Option<Term>,
+        refusal: Refusal,
         sink: &mut impl Sink,
     ) {
+        let Refusal {
+            epoch,
+            hint,
+            at_once,
+        } = refusal;
         let Some(pending) = self.pending(sequence) else {
             self.stale_answers += 1;
             return;
@@ -273,13 +277,33 @@ impl Forwarding {
         lane.refusals_in_row += 1;
         lane.refusals += 1;
         let rests = lane.refusals_in_row > REFUSALS_AT_ONCE_MAX || hint.is_none();
-        // Neither this one nor any behind it has been carried out.
+        if at_once {
+            self.forget_attempt(partition, sequence, epoch);
+        }
         self.give_up_passed(partition, sequence, sink);
         self.retarget(partition, hint);
         if rests {
             self.rest(now, partition);
         }
         self.drive(now, partition, sink);
+    }
+
+    /// Neither the request `sequence` nor any behind it has been begun under `epoch`. Where that was
+    /// the first attempt, the next one is as good as the first.
+    fn forget_attempt(&mut self, partition: u16, sequence: u64, epoch: u32) {
+        let Some(lane) = self.lanes.get(&partition) else {
+            return;
+        };
+        let behind = lane.queue.iter().filter(|queued| **queued >= sequence);
+        for queued in behind {
+            let index = (queued - self.first) as usize;
+            let pending = self.ring[index].as_mut();
+            let pending = pending.expect("a lane has unfinished requests only");
+            if pending.tried == Some(epoch) {
+                pending.tried = None;
+                pending.since = 0;
+            }
+        }
     }
 
     /// What was sent to `node` may be lost: it is sent again, once there is a way.
@@ -318,7 +342,7 @@ impl Forwarding {
             && pending.deadline <= now
         {
             let (sequence, partition) = (self.first, pending.command.hash.partition());
-            let failure = if pending.tried {
+            let failure = if pending.tried.is_some() {
                 Failure::Unknown
             } else {
                 Failure::Unreachable
@@ -387,7 +411,7 @@ impl Forwarding {
         };
         let (mut writes, mut passed) = (Vec::new(), Vec::new());
         for sequence in lane.queue.iter().rev().copied() {
-            let Some(pending) = self.pending(sequence).filter(|pending| pending.tried) else {
+            let Some(pending) = self.pending(sequence).filter(|pending| pending.tried.is_some()) else {
                 continue;
             };
             let source = (
@@ -420,7 +444,8 @@ impl Forwarding {
         for sequence in &lane.queue {
             let index = (sequence - self.first) as usize;
             let pending = self.ring[index].as_mut();
-            pending.expect("a lane has unfinished requests only").sent = false;
+            let pending = pending.expect("a lane has unfinished requests only");
+            self.resent += u64::from(core::mem::replace(&mut pending.sent, false));
         }
     }
 
@@ -467,10 +492,10 @@ impl Forwarding {
             let pending = self.ring[index].as_mut();
             let pending = pending.expect("a lane has unfinished requests only");
             pending.sent = true;
+            pending.tried.get_or_insert(epoch);
             if pending.since == 0 {
                 pending.since = target.counter;
             }
-            self.resent += u64::from(core::mem::replace(&mut pending.tried, true));
             sink.send(
                 target,
                 Outgoing {

@@ -256,6 +256,28 @@ pub(crate) struct Refusal {
     pub(crate) epoch: u32,
     /// Who is primary, as far as is known here.
     pub(crate) hint: Option<Term>,
+    /// It was refused as soon as it came: neither it nor anything behind it has been begun.
+    pub(crate) at_once: bool,
+}
+
+impl Refusal {
+    /// Of a request that has just come.
+    pub(crate) const fn at_once(visit: Visit, hint: Option<Term>) -> Self {
+        Self {
+            epoch: visit.attempt.epoch,
+            hint,
+            at_once: true,
+        }
+    }
+
+    /// Of a request that had been taken: it may have been carried out.
+    pub(crate) const fn late(visit: Visit, hint: Option<Term>) -> Self {
+        Self {
+            epoch: visit.attempt.epoch,
+            hint,
+            at_once: false,
+        }
+    }
 }
 
 impl Parcel {

@@ -27,9 +27,21 @@ fn node(number: usize) -> NodeId {
 }
 
 fn term(number: usize) -> Term {
+    term_of(3, number)
+}
+
+fn term_of(counter: u64, number: usize) -> Term {
     Term {
-        counter: 3,
+        counter,
         node: node(number),
+    }
+}
+
+fn refusal(epoch: u32, hint: Term, at_once: bool) -> Refusal {
+    Refusal {
+        epoch,
+        hint: Some(hint),
+        at_once,
     }
 }
 
@@ -48,6 +60,8 @@ fn token(sequence: u64) -> Token {
 #[derive(Default)]
 struct Seen {
     sent: Vec<(NodeId, u64, u32)>,
+    /// Since which term each of these may have been carried out.
+    since: Vec<u64>,
     failed: Vec<(u64, Failure)>,
 }
 
@@ -55,6 +69,7 @@ impl Sink for Seen {
     fn send(&mut self, term: Term, request: Outgoing<'_>) {
         assert_eq!(KeyHash::of(request.key), request.hash);
         self.sent.push((term.node, request.sequence, request.epoch));
+        self.since.push(request.since);
     }
 
     fn fail(&mut self, token: Token, failure: Failure) {
@@ -108,6 +123,10 @@ impl Bench {
         sent
     }
 
+    fn since(&mut self) -> Vec<u64> {
+        core::mem::take(&mut self.seen.since)
+    }
+
     fn pass(&mut self, milliseconds: u64) {
         self.now = self.now.plus_millis(milliseconds);
         self.forwarding.handle_deadline(self.now, &mut self.seen);
@@ -138,10 +157,10 @@ fn a_refused_lane_is_sent_again_as_a_whole_and_in_order() {
         "another key may be quicker"
     );
     let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
-    forwarding.refuse(bench.now, 7, 0, Some(term(2)), seen);
+    forwarding.refuse(bench.now, 7, refusal(0, term(2), true), seen);
     assert_eq!(bench.sent(), [(2, 7, 1), (2, 9, 1)]);
     let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
-    forwarding.refuse(bench.now, 9, 0, Some(term(3)), seen);
+    forwarding.refuse(bench.now, 9, refusal(0, term(3), true), seen);
     assert_eq!(bench.sent(), [], "that was about the first sending");
     bench.push(b"a", Some(1));
     assert_eq!(
@@ -159,9 +178,9 @@ fn nodes_that_refer_to_each_other_do_not_make_a_storm() {
     for _ in 0..100 {
         for (at, sequence, epoch) in bench.sent() {
             sends += 1;
-            let hint = Some(term(1 - at));
+            let refusal = refusal(epoch, term(1 - at), true);
             let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
-            forwarding.refuse(bench.now, sequence, epoch, hint, seen);
+            forwarding.refuse(bench.now, sequence, refusal, seen);
         }
     }
     assert_eq!(sends, 3, "two at once, then a rest");
@@ -187,6 +206,30 @@ fn what_a_broken_link_may_have_lost_waits_for_a_way() {
 }
 
 #[test]
+fn what_was_refused_at_once_is_as_good_as_never_sent() {
+    for (at_once, since) in [(true, [5, 5]), (false, [3, 3])] {
+        let mut bench = Bench::new();
+        bench.push(b"a", Some(1));
+        bench.push(b"a", None);
+        assert_eq!(bench.since(), [3, 3]);
+        let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
+        forwarding.refuse(bench.now, 7, refusal(0, term_of(5, 2), at_once), seen);
+        assert_eq!(bench.since(), since, "refused at once: {at_once}");
+    }
+}
+
+#[test]
+fn what_may_have_been_carried_out_before_is_not_forgotten_by_a_refusal() {
+    let mut bench = Bench::new();
+    bench.push(b"a", Some(1));
+    let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
+    let partition = KeyHash::of(b"a").partition();
+    forwarding.route(bench.now, partition, Some(term_of(4, 2)), seen);
+    forwarding.refuse(bench.now, 7, refusal(1, term_of(5, 3), true), seen);
+    assert_eq!(bench.since(), [3, 3, 3], "node 1 may have had it");
+}
+
+#[test]
 fn time_runs_out_in_order_and_says_what_is_known() {
     let mut bench = Bench::new();
     bench.push(b"a", Some(1));
@@ -206,7 +249,7 @@ fn a_later_lane_goes_on_with_the_epochs() {
     let mut bench = Bench::new();
     bench.push(b"a", Some(1));
     let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
-    forwarding.refuse(bench.now, 7, 0, Some(term(2)), seen);
+    forwarding.refuse(bench.now, 7, refusal(0, term(2), true), seen);
     bench.sent();
     bench.forwarding.finish(bench.now, 7);
     bench.push(b"a", Some(1));
@@ -252,6 +295,8 @@ enum Step {
     Push(u8),
     /// The node with this number carries out, or refuses, what has reached it first.
     Serve(usize),
+    /// It carries that out, and then finds that it is not primary any more.
+    ServeInVain(usize),
     /// An answer arrives.
     Answer,
     /// The primary moves.
@@ -267,6 +312,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0_u8..3).prop_map(Step::Push),
         6 => (0_usize..3).prop_map(Step::Serve),
+        1 => (0_usize..3).prop_map(Step::ServeInVain),
         4 => Just(Step::Answer),
         1 => (0_usize..3).prop_map(Step::Move),
         1 => (0_usize..3).prop_map(Step::Break),
@@ -277,14 +323,16 @@ fn step() -> impl Strategy<Value = Step> {
 
 enum Reply {
     Done(u64),
-    Refused(u64, u32, Option<Term>),
+    Refused(u64, Refusal),
 }
 
 /// Three nodes, one of them primary of everything, which remember what has been applied.
 struct Cluster {
     bench: Bench,
     primary: usize,
-    links: Vec<VecDeque<(u64, u32)>>,
+    /// The counter of its term.
+    counter: u64,
+    links: Vec<VecDeque<(u64, u32, u64)>>,
     refused: Vec<Refused>,
     /// Replies on their way back, by the node that they come from.
     replies: VecDeque<(usize, Reply)>,
@@ -292,6 +340,8 @@ struct Cluster {
     /// Sequences in the order in which they were first applied, by partition.
     applied: BTreeMap<u16, Vec<u64>>,
     finished: Vec<u64>,
+    /// Under which term each sequence was first applied.
+    applied_in: BTreeMap<u64, u64>,
 }
 
 impl Cluster {
@@ -299,6 +349,8 @@ impl Cluster {
         Self {
             bench: Bench::new(),
             primary: 0,
+            counter: 3,
+            applied_in: BTreeMap::new(),
             links: vec![VecDeque::new(); 3],
             refused: (0..3).map(|_| Refused::default()).collect(),
             replies: VecDeque::new(),
@@ -309,8 +361,12 @@ impl Cluster {
     }
 
     fn collect(&mut self) {
-        for (at, sequence, epoch) in self.bench.sent() {
-            self.links[at].push_back((sequence, epoch));
+        let since = self.bench.since();
+        for ((at, sequence, epoch), since) in self.bench.sent().into_iter().zip(since) {
+            if let Some(applied) = self.applied_in.get(&sequence) {
+                assert!(since <= *applied, "{sequence} was carried out in {applied}");
+            }
+            self.links[at].push_back((sequence, epoch, since));
         }
     }
 
@@ -324,9 +380,13 @@ impl Cluster {
                     self.bench.push(&[key], Some(0));
                 }
             }
-            Step::Serve(at) => self.serve(at),
+            Step::Serve(at) => self.serve(at, false),
+            Step::ServeInVain(at) => self.serve(at, true),
             Step::Answer => self.answer(),
-            Step::Move(to) => self.primary = to,
+            Step::Move(to) => {
+                self.primary = to;
+                self.counter += 1;
+            }
             Step::Break(at) => {
                 self.links[at].clear();
                 self.refused[at] = Refused::default();
@@ -337,7 +397,7 @@ impl Cluster {
             Step::Hear => {
                 let lanes: Vec<u16> = self.bench.forwarding.lanes.keys().copied().collect();
                 for partition in lanes {
-                    let target = Some(term(self.primary));
+                    let target = Some(term_of(self.counter, self.primary));
                     let (forwarding, seen) = (&mut self.bench.forwarding, &mut self.bench.seen);
                     forwarding.route(self.bench.now, partition, target, seen);
                 }
@@ -347,8 +407,8 @@ impl Cluster {
         self.collect();
     }
 
-    fn serve(&mut self, at: usize) {
-        let Some((sequence, epoch)) = self.links[at].pop_front() else {
+    fn serve(&mut self, at: usize, in_vain: bool) {
+        let Some((sequence, epoch, since)) = self.links[at].pop_front() else {
             return;
         };
         let partition = self.partitions[&sequence];
@@ -356,13 +416,23 @@ impl Cluster {
             let applied = self.applied.entry(partition).or_default();
             if !applied.contains(&sequence) {
                 applied.push(sequence);
+                self.applied_in.insert(sequence, since);
             }
-            Reply::Done(sequence)
+            match in_vain {
+                true => self.refused(at, sequence, epoch, false),
+                false => Reply::Done(sequence),
+            }
         } else {
-            self.refused[at].note(node(9), partition, epoch);
-            Reply::Refused(sequence, epoch, Some(term(self.primary)))
+            self.refused(at, sequence, epoch, true)
         };
         self.replies.push_back((at, reply));
+    }
+
+    fn refused(&mut self, at: usize, sequence: u64, epoch: u32, at_once: bool) -> Reply {
+        let partition = self.partitions[&sequence];
+        self.refused[at].note(node(9), partition, epoch);
+        let hint = term_of(self.counter, self.primary);
+        Reply::Refused(sequence, refusal(epoch, hint, at_once))
     }
 
     fn answer(&mut self) {
@@ -371,9 +441,9 @@ impl Cluster {
                 let token = self.bench.forwarding.finish(self.bench.now, sequence);
                 self.finished.extend(token.map(|token| token.sequence));
             }
-            Some((_, Reply::Refused(sequence, epoch, hint))) => {
+            Some((_, Reply::Refused(sequence, refusal))) => {
                 let (forwarding, seen) = (&mut self.bench.forwarding, &mut self.bench.seen);
-                forwarding.refuse(self.bench.now, sequence, epoch, hint, seen);
+                forwarding.refuse(self.bench.now, sequence, refusal, seen);
             }
             None => {}
         }

@@ -8,7 +8,7 @@
 //! frame   = length:u32 kind:u8 body
 //! request = epoch:u32 term:u64 since:u64 forwarded-request   kind 32
 //! answer  = forwarded-answer                                 kind 33
-//! refusal = sequence:u64 epoch:u32 hint                      kind 34
+//! refusal = sequence:u64 epoch:u32 at-once:u8 hint           kind 34
 //! chunk   = sequence:u64 direction:u8 bytes                  kind 35
 //! cancel  = sequence:u64 direction:u8                        kind 36
 //! replica = replication messages                             kind 37
@@ -92,6 +92,9 @@ pub enum LinkFrame<'a> {
         sequence: u64,
         /// The epoch that it came under.
         epoch: u32,
+        /// It was refused as soon as it came: neither it nor anything that came behind it under
+        /// this epoch has been begun. Otherwise both may have been carried out.
+        at_once: bool,
         /// The term of who is, as far as the sender knows; counter 0 is a guess.
         hint: Option<Term>,
     },
@@ -131,10 +134,11 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Option<LinkFrame<'_>>, super::for
             .map(|(attempt, body)| LinkFrame::Request { attempt, body })
             .parse(body),
         KIND_ANSWER => Ok((&[][..], LinkFrame::Answer { body })),
-        KIND_REFUSAL => (be_u64, be_u32, hint)
-            .map(|(sequence, epoch, hint)| LinkFrame::Refusal {
+        KIND_REFUSAL => (be_u64, be_u32, yes_or_no, hint)
+            .map(|(sequence, epoch, at_once, hint)| LinkFrame::Refusal {
                 sequence,
                 epoch,
+                at_once,
                 hint,
             })
             .parse(body),
@@ -161,6 +165,15 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Option<LinkFrame<'_>>, super::for
 
 fn not_empty(bytes: &[u8]) -> Option<&[u8]> {
     (!bytes.is_empty()).then_some(bytes)
+}
+
+fn yes_or_no(input: &[u8]) -> IResult<&[u8], bool> {
+    map_opt(be_u8, |code| match code {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    })
+    .parse(input)
 }
 
 fn attempt(input: &[u8]) -> IResult<&[u8], Attempt> {
@@ -252,10 +265,12 @@ fn push_body(frame: &LinkFrame<'_>, into: &mut Vec<u8>) {
         LinkFrame::Refusal {
             sequence,
             epoch,
+            at_once,
             hint,
         } => {
             into.extend_from_slice(&sequence.to_be_bytes());
             into.extend_from_slice(&epoch.to_be_bytes());
+            into.push(u8::from(*at_once));
             push_hint(*hint, into);
         }
         LinkFrame::Chunk { value, bytes } => {

@@ -12,7 +12,7 @@ use crate::command::{Delete, Fetch, Operation, Outcome, Value};
 use crate::hash::KeyHash;
 use crate::id::{ConnId, WorkerId};
 use crate::machine::Actions;
-use crate::message::{Caller, CarriedRequest, NOBODY, Parcel, Token};
+use crate::message::{self, Caller, CarriedRequest, NOBODY, Parcel, Token};
 use crate::protocol::{self, ErrorLine, KeyBuffer, Refusal, Request, Then};
 use crate::session::output::Buffers;
 use crate::session::{Incoming, Keys, Rendering, Session, Step, Words};
@@ -560,7 +560,10 @@ impl Worker {
             Execution::Deferred => {}
             Execution::Refused(hint) => {
                 let command = command(hash, key, &operation);
-                self.router(now, actions).refuse(&caller, command, hint);
+                match caller.visit {
+                    None => router.refuse(&caller, command, hint),
+                    Some(visit) => router.refuse_visit(token, message::Refusal::at_once(visit, hint)),
+                }
             }
         }
     }

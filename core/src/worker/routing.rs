@@ -246,7 +246,7 @@ impl shard::Sink for Router<'_> {
             None => self
                 .cluster
                 .forward_command(self.now.time, token, command, hint),
-            Some(visit) => self.refuse_visit(token, visit, hint),
+            Some(visit) => self.refuse_visit(token, Refusal::late(visit, hint)),
         }
     }
 
@@ -311,24 +311,28 @@ impl Router<'_> {
         }
     }
 
-    fn refuse_visit(&mut self, token: Token, visit: Visit, hint: Option<Term>) {
-        let epoch = visit.attempt.epoch;
+    /// Brings a refusal to whom it is for, on whichever worker.
+    pub(super) fn refuse_visit(&mut self, token: Token, refusal: Refusal) {
         if token.worker == self.links.id {
-            self.deliver_refusal(token, Refusal { epoch, hint });
+            self.deliver_refusal(token, refusal);
         } else {
             let parcel = self.links.outbox.parcel(token.worker);
-            parcel.push_refusal(token, Refusal { epoch, hint });
+            parcel.push_refusal(token, refusal);
         }
     }
 
     /// Brings a refusal to whom it is for, on this worker.
     pub(super) fn deliver_refusal(&mut self, token: Token, refusal: Refusal) {
         let sequence = token.sequence;
-        let Refusal { epoch, hint } = refusal;
         if token.conn == OWN_CONN {
-            self.refused(sequence, epoch, hint);
+            self.refused(sequence, refusal);
             return;
         }
+        let Refusal {
+            epoch,
+            hint,
+            at_once,
+        } = refusal;
         let Some(out) = self.cluster.peering.out(token.conn) else {
             self.links.figures.stale_events += 1;
             return;
@@ -336,6 +340,7 @@ impl Router<'_> {
         let frame = LinkFrame::Refusal {
             sequence,
             epoch,
+            at_once,
             hint,
         };
         link::encode(&frame, out.frames());
@@ -343,14 +348,15 @@ impl Router<'_> {
     }
 
     /// A request that was forwarded is refused.
-    pub(super) fn refused(&mut self, sequence: u64, epoch: u32, hint: Option<Term>) {
+    pub(super) fn refused(&mut self, sequence: u64, refusal: Refusal) {
         let now = self.now.time;
-        let hint = hint.filter(|term| {
+        let hint = refusal.hint.filter(|term| {
             let view = self.cluster.view.as_deref();
             view.is_some_and(|view| may_answer(view, term.node))
         });
+        let refusal = Refusal { hint, ..refusal };
         self.cluster.forward(|forwarding, ways| {
-            forwarding.refuse(now, sequence, epoch, hint, ways);
+            forwarding.refuse(now, sequence, refusal, ways);
         });
     }
 }
@@ -427,16 +433,17 @@ impl Worker {
             let Some(own) = remote.own.pop_front() else {
                 break;
             };
+            let visit = Visit {
+                origin: remote.me,
+                attempt: own.attempt,
+            };
             let caller = Caller {
                 token: Some(Token {
                     worker: self.id,
                     conn: OWN_CONN,
                     sequence: own.sequence,
                 }),
-                visit: Some(Visit {
-                    origin: remote.me,
-                    attempt: own.attempt,
-                }),
+                visit: Some(visit),
             };
             let operation = own.command.operation();
             let (hash, key) = (own.command.hash, own.command.key());
@@ -452,7 +459,9 @@ impl Worker {
             {
                 Execution::Done(outcome) => router.finish(own.sequence, &outcome, None),
                 Execution::Deferred => {}
-                Execution::Refused(hint) => router.refused(own.sequence, own.attempt.epoch, hint),
+                Execution::Refused(hint) => {
+                    router.refused(own.sequence, Refusal::at_once(visit, hint));
+                }
             }
         }
         let Some(remote) = &mut self.cluster.remote else {

@@ -82,9 +82,15 @@ impl Worker {
             LinkFrame::Refusal {
                 sequence,
                 epoch,
+                at_once,
                 hint,
             } if opened => {
-                self.router(now, actions).refused(sequence, epoch, hint);
+                let refusal = Refusal {
+                    epoch,
+                    hint,
+                    at_once,
+                };
+                self.router(now, actions).refused(sequence, refusal);
                 Ok(())
             }
             LinkFrame::Chunk { value, bytes } => {
@@ -282,8 +288,7 @@ impl Worker {
             Execution::Done(outcome) => router.deliver(token, &outcome),
             Execution::Deferred => {}
             Execution::Refused(hint) => {
-                let epoch = visit.attempt.epoch;
-                router.deliver_refusal(token, Refusal { epoch, hint });
+                router.deliver_refusal(token, Refusal::at_once(visit, hint));
             }
         }
     }

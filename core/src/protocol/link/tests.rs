@@ -49,6 +49,7 @@ proptest! {
         epoch: u32,
         sequence: u64,
         since: u64,
+        at_once: bool,
         length in 1_u32..,
         hint in option::of(term()),
         value in value_id(),
@@ -59,7 +60,7 @@ proptest! {
         check(LinkFrame::Large { sequence, length });
         check(LinkFrame::Request { attempt, body: bytes });
         check(LinkFrame::Answer { body: bytes });
-        check(LinkFrame::Refusal { sequence, epoch, hint });
+        check(LinkFrame::Refusal { sequence, epoch, at_once, hint });
         check(LinkFrame::Cancel { value });
         check(LinkFrame::Replica { body: bytes });
         if !body.is_empty() {
