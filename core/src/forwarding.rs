@@ -411,7 +411,10 @@ impl Forwarding {
         };
         let (mut writes, mut passed) = (Vec::new(), Vec::new());
         for sequence in lane.queue.iter().rev().copied() {
-            let Some(pending) = self.pending(sequence).filter(|pending| pending.tried.is_some()) else {
+            let Some(pending) = self
+                .pending(sequence)
+                .filter(|pending| pending.tried.is_some())
+            else {
                 continue;
             };
             let source = (

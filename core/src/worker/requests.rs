@@ -562,7 +562,9 @@ impl Worker {
                 let command = command(hash, key, &operation);
                 match caller.visit {
                     None => router.refuse(&caller, command, hint),
-                    Some(visit) => router.refuse_visit(token, message::Refusal::at_once(visit, hint)),
+                    Some(visit) => {
+                        router.refuse_visit(token, message::Refusal::at_once(visit, hint))
+                    }
                 }
             }
         }
