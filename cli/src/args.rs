@@ -67,6 +67,9 @@ pub(crate) struct PartitionsArguments {
     /// Show who holds this key: as it is placed, and who is primary as far as the node knows.
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Which node is asked.

@@ -8,6 +8,7 @@ mod tests;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use serde::Serialize;
 use zufar_core::command::KEY_BYTES_MAX;
 use zufar_core::protocol::peer::{Frame, Partitions, decode};
 
@@ -27,7 +28,7 @@ pub(crate) fn run(arguments: &PartitionsArguments) -> ExitCode {
         Ok(begun) => begun,
         Err(code) => return code,
     };
-    match ask(&mut conversation, key.as_bytes()) {
+    match ask(&mut conversation, key.as_bytes(), arguments.json) {
         Ok(text) => output::show(&text),
         Err(error) => {
             output::complain(&format!("node {shown}: {error}"));
@@ -36,13 +37,14 @@ pub(crate) fn run(arguments: &PartitionsArguments) -> ExitCode {
     }
 }
 
-fn ask(conversation: &mut Conversation, key: &[u8]) -> Result<String, String> {
+fn ask(conversation: &mut Conversation, key: &[u8], as_json: bool) -> Result<String, String> {
     conversation.say(&Frame::PartitionsRequest { key })?;
     loop {
         let frame = conversation.next_frame()?;
         if let Ok(Some((Frame::PartitionsReply(partitions), _))) = decode(&frame, frame_bytes_max())
         {
             return Ok(match partitions.partition {
+                _ if as_json => json(&partitions),
                 Some(partition) => holders(partition, &partitions),
                 None => table(&partitions),
             });
@@ -82,4 +84,50 @@ fn holders(partition: u16, partitions: &Partitions<'_>) -> String {
     format!(
         "Partition    {partition}\nPrimary      {first}\nBackups      {backups}\nPrimary now  {now}\n"
     )
+}
+
+/// What a node has answered, for programs.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Report<'a> {
+    All {
+        nodes: Vec<Holding<'a>>,
+    },
+    One {
+        partition: u16,
+        /// As placed, the primary first.
+        owners: Vec<&'a str>,
+        /// Who is primary now, as far as the node knows.
+        primary_now: Option<&'a str>,
+    },
+}
+
+/// How much one node holds.
+#[derive(Serialize)]
+struct Holding<'a> {
+    guid: &'a str,
+    primaries: u16,
+    replicas: u16,
+}
+
+fn json(partitions: &Partitions<'_>) -> String {
+    let owners = partitions.owners.iter();
+    let report = match partitions.partition {
+        None => Report::All {
+            nodes: owners
+                .map(|owner| Holding {
+                    guid: owner.guid,
+                    primaries: owner.primaries,
+                    replicas: owner.replicas,
+                })
+                .collect(),
+        },
+        Some(partition) => Report::One {
+            partition,
+            owners: owners.map(|owner| owner.guid).collect(),
+            primary_now: Some(partitions.primary).filter(|primary| !primary.is_empty()),
+        },
+    };
+    let text = serde_json::to_string(&report);
+    text.expect("strings and numbers are JSON") + "\n"
 }

@@ -396,8 +396,9 @@ impl Shard {
                 value_bytes,
             },
             Err(NoRoom) => {
-                if let Some(place) = self.cache.find(hash, key) {
-                    self.drop_item(now, hash, key, place);
+                match self.cache.find(hash, key) {
+                    Some(place) => self.drop_item(now, hash, key, place),
+                    None => self.bury_record(now, hash, key),
                 }
                 Outcome::Failed(Failure::OutOfMemory)
             }
@@ -505,6 +506,19 @@ impl Shard {
             self.cache.set_disk(place, DiskState::Queued, on_disk);
         }
         if old.disk != DiskState::Queued {
+            self.note_dirty(now, hash, 0);
+        }
+    }
+
+    /// Buries what only the disk may have of a key. It stays where there is no room even for a
+    /// tombstone.
+    fn bury_record(&mut self, now: Now, hash: KeyHash, key: &[u8]) {
+        if self.persist.is_none() || !self.may_have_record(hash) {
+            return;
+        }
+        let version = self.clock.next(now);
+        if self.cache.insert(tombstone(hash, key, version)).is_ok() {
+            self.changed = true;
             self.note_dirty(now, hash, 0);
         }
     }

@@ -5,8 +5,11 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
+use super::Dress;
 use crate::cache::{DiskState, Fields, NewItem, NoRoom, Place};
-use crate::command::Value;
+use crate::command::{Failure, Outcome, Value};
 use crate::disk::Recovery;
 use crate::hash::KeyHash;
 use crate::id::WorkerId;
@@ -130,4 +133,28 @@ fn an_item_that_moves_while_room_is_sought_for_its_tombstone_is_buried_where_it_
         assert!(!view.fields.tombstone);
         assert_eq!(view.value_slice(), key.repeat(40).as_bytes());
     }
+}
+
+#[test]
+fn a_value_that_finds_no_room_takes_with_it_what_only_the_disk_has_of_its_key() {
+    let mut shard = shard(2 << 20);
+    let mut keys = (0..)
+        .map(|number: u32| format!("key-{number}"))
+        .filter(|key| hash(key).partition().is_multiple_of(16));
+    for key in keys.by_ref().take(300) {
+        put(&mut shard, &key, &[1; 4000]).expect("room");
+    }
+    let (old, new) = (keys.next().expect("endless"), [2; 1 << 20]);
+    assert!(shard.may_have_record(hash(&old)), "nothing is known yet");
+    assert_eq!(find(&shard, &old), None);
+
+    let dress = Dress::plain(0, 0, None);
+    let value = Value::Large(Bytes::copy_from_slice(&new));
+    let outcome = shard.put_or_drop(NOW, hash(&old), old.as_bytes(), value, &dress);
+
+    assert!(matches!(outcome, Outcome::Failed(Failure::OutOfMemory)));
+    let buried = find(&shard, &old).expect("a tombstone");
+    let fields = shard.cache.view(buried).fields;
+    assert!(fields.tombstone && fields.on_disk);
+    assert_eq!(fields.disk, DiskState::Queued);
 }
