@@ -112,6 +112,8 @@ pub struct Known {
     pub identity: Identity,
     /// Whether it answers.
     pub liveness: Liveness,
+    /// Of one that is down: when this node has found by itself that its process has died.
+    pub died_at: Option<Time>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -538,12 +540,13 @@ impl Membership {
 
     fn declare_dead(&mut self, now: Now, node: NodeId, out: &mut Outputs) {
         self.deaths.close(&node.guid, &mut out.answers);
-        let Some(known) = self.view.get(&node.guid).copied() else {
+        let Some(known) = self.view.get_mut(&node.guid) else {
             return;
         };
         if known.identity.id != node || known.liveness == Liveness::Down {
             return;
         }
+        known.died_at = Some(now.time);
         self.hands.counters.fast_deaths += 1;
         let dead = core::iter::once(Member::down(known.identity));
         let Self { foca, hands, .. } = self;
@@ -683,11 +686,18 @@ impl Membership {
         let mut own_name = None;
         let mut came_up = false;
         for member in self.foca.iter_membership_state() {
-            let after = Known {
+            let mut after = Known {
                 identity: *member.id(),
                 liveness: gossip::liveness(member.state()),
+                died_at: None,
             };
             let guid = after.identity.id.guid;
+            if let Some(before) = self.view.get(&guid)
+                && before.identity == after.identity
+                && after.liveness == Liveness::Down
+            {
+                after.died_at = before.died_at;
+            }
             if guid == self.identity.id.guid {
                 own_name = Some(after.identity);
                 continue;

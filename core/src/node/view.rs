@@ -10,6 +10,7 @@ use crate::layout::{Layout, LayoutState};
 use crate::member::{Guid, NodeId};
 use crate::membership::{Formation, Liveness, Membership};
 use crate::placement::{Placement, Share};
+use crate::time::Time;
 
 /// Another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct MemberView {
     pub address: SocketAddr,
     /// Whether it answers.
     pub liveness: Liveness,
+    /// Of one that is down: when this node has found by itself that its process has died.
+    pub died_at: Option<Time>,
 }
 
 /// The cluster as this node sees it.
@@ -50,6 +53,7 @@ impl ClusterView {
             node: known.identity.id,
             address: known.identity.address,
             liveness: known.liveness,
+            died_at: known.died_at,
         });
         Self {
             me: membership.identity().id,

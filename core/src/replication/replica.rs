@@ -36,6 +36,11 @@ use voter::Learned;
 pub trait View {
     /// Whether the node is alive, and in which run.
     fn liveness(&self, guid: Guid) -> Liveness;
+    /// When the process of a node that is [`Liveness::Dead`] was found to have died, if that is
+    /// known.
+    fn dead_since(&self, _guid: Guid) -> Option<Time> {
+        None
+    }
     /// The nodes that should hold the partition, the wanted primary first.
     fn owners(&self) -> &[Guid];
     /// The nodes that should vote, owners included.

@@ -42,8 +42,8 @@ use crate::time::{Now, Time};
 use view::PartitionView;
 
 /// How long a command waits for its partition's replica, in milliseconds: for a claim that is
-/// under way, or for others to keep up.
-pub(super) const WAIT_MS_MAX: u64 = 3000;
+/// under way, which takes three seconds where there is no majority, or for others to keep up.
+pub(super) const WAIT_MS_MAX: u64 = 5000;
 /// How long an answer is held, in milliseconds: as long as another node waits for it.
 const HELD_MS_MAX: u64 = 5000;
 /// Fills that one worker gives at a time.

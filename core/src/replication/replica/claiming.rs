@@ -355,12 +355,14 @@ impl Replica {
         let Role::Claiming(claim) = &self.role else {
             return;
         };
-        let retry_at = claim.retry_at;
-        if cx.now < retry_at {
-            return self.wake(retry_at);
+        let (began, found_majority) = (claim.began, claim.base.is_some());
+        let mut due = claim.retry_at;
+        if let Some(at) = self.force_at(self.alone_since.unwrap_or(began), cx) {
+            due = due.min(at);
         }
-        let found_majority = claim.base.is_some();
-        let began = claim.began;
+        if cx.now < due {
+            return self.wake(due);
+        }
         if !claim.listed.is_empty() {
             if self.is_in_sync() && self.stale.is_none() && !self.blank {
                 let was_open = claim.was_open;
@@ -378,7 +380,8 @@ impl Replica {
             self.alone_since = None;
         } else {
             let since = *self.alone_since.get_or_insert(began);
-            if self.may_force(since, cx) {
+            let force_at = self.force_at(since, cx);
+            if force_at.is_some_and(|at| cx.now >= at) && self.may_claim(cx.now) {
                 return self.force(cx);
             }
         }
@@ -389,24 +392,31 @@ impl Replica {
         self.launch(plan, was_open, Vec::new(), cx);
     }
 
-    fn may_force(&self, since: Time, cx: &Context<'_>) -> bool {
+    /// When a claimant that has had no majority since `since` may go on alone, if it may at all:
+    /// not before its last messages could have been answered.
+    fn force_at(&self, since: Time, cx: &Context<'_>) -> Option<Time> {
         let (Role::Claiming(claim), Some(record)) = (&self.role, &self.record) else {
-            return false;
+            return None;
         };
-        let mut missing = record
+        let found_majority = claim.base.is_some() || !claim.listed.is_empty();
+        if found_majority || self.settings.split_brain != SplitBrain::Available {
+            return None;
+        }
+        let missing = record
             .voters
             .iter()
             .filter(|guid| !claim.has_promised(**guid));
-        let all_dead = missing.all(|guid| cx.view.liveness(*guid) == Liveness::Dead);
-        let patience_ms = if all_dead {
-            self.settings.force_dead_ms
-        } else {
-            self.settings.force_ms
+        let died = |guid: &Guid| match cx.view.liveness(*guid) {
+            Liveness::Dead => Some(cx.view.dead_since(*guid).unwrap_or(since)),
+            Liveness::Unknown | Liveness::Alive(_) | Liveness::Suspect => None,
         };
-        self.settings.split_brain == SplitBrain::Available
-            && cx.now >= since.plus_millis(patience_ms)
-            && self.may_claim(cx.now)
-            && cx.now >= self.grant_until
+        let deaths: Option<Vec<Time>> = missing.map(died).collect();
+        let patient_until = match deaths.and_then(|deaths| deaths.into_iter().max()) {
+            Some(last) => last.plus_millis(self.settings.force_dead_ms),
+            None => since.plus_millis(self.settings.force_ms),
+        };
+        let answered_by = claim.began.plus_millis(self.settings.claim_ms);
+        Some(patient_until.max(answered_by).max(self.grant_until))
     }
 
     /// Goes on alone, without a majority.

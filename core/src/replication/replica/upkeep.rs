@@ -6,13 +6,14 @@
 use alloc::vec::Vec;
 
 use super::fill::Fill;
-use super::{Context, Replica, Role};
+use super::{Context, Liveness, Replica, Role};
 use crate::member::{Guid, NodeId};
 use crate::replication::claim::{Phase, Plan};
 use crate::replication::message::Message;
 use crate::replication::output::Event;
 use crate::replication::planted::{self, Bug};
 use crate::replication::record::{NODES_MAX, Record, one_apart};
+use crate::replication::settings::SplitBrain;
 use crate::time::Time;
 
 impl Replica {
@@ -160,7 +161,26 @@ impl Replica {
         });
         let as_wanted = owners.is_empty() || (right && is_first);
         let blocked = open.blanks.len() > 1;
-        !as_wanted || restarted || blocked || open.fill.is_some()
+        !as_wanted || restarted || blocked || open.fill.is_some() || self.is_cut_off(cx)
+    }
+
+    /// Whether it can answer nothing without a Force: replicas in sync don't answer, nor does a
+    /// majority of the voters. A Force takes seconds, so it is not left to the first request of each
+    /// partition to begin with it.
+    fn is_cut_off(&self, cx: &Context<'_>) -> bool {
+        let (Role::Open(open), Some(record)) = (&self.role, &self.record) else {
+            return false;
+        };
+        if self.settings.split_brain != SplitBrain::Available {
+            return false;
+        }
+        let answers = |guid: &&Guid| {
+            **guid == self.me.guid || matches!(cx.view.liveness(**guid), Liveness::Alive(_))
+        };
+        let voters = record.voters.iter().filter(answers).count();
+        let mut members = open.members.iter();
+        voters * 2 <= record.voters.len()
+            && members.any(|member| !Self::is_alive(member.node, cx.view))
     }
 
     /// The next change that this primary makes, if any: one at a time.
@@ -172,6 +192,10 @@ impl Replica {
                 drop: dropped,
                 ..Plan::default()
             });
+        }
+        if self.is_cut_off(cx) {
+            // Whoever answers after all stays what it is.
+            return Some(Plan::default());
         }
         let record = self.record.clone()?;
         if let Some(plan) = self.newcomers(&record, cx) {

@@ -9,6 +9,7 @@ use crate::member::Guid;
 use crate::membership;
 use crate::node::ClusterView;
 use crate::replication::{Liveness, NODES_MAX, View};
+use crate::time::Time;
 
 /// The cluster from the point of view of one partition.
 pub(super) struct PartitionView<'a> {
@@ -56,8 +57,13 @@ impl View for PartitionView<'_> {
         };
         match member.liveness {
             membership::Liveness::Up => Liveness::Alive(member.node.generation),
+            membership::Liveness::Down if member.died_at.is_some() => Liveness::Dead,
             membership::Liveness::Suspected | membership::Liveness::Down => Liveness::Suspect,
         }
+    }
+
+    fn dead_since(&self, guid: Guid) -> Option<Time> {
+        self.view.member(&guid)?.died_at
     }
 
     fn owners(&self) -> &[Guid] {

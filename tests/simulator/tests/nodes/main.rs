@@ -3,6 +3,7 @@
 
 mod flush;
 mod located;
+mod outage;
 
 use std::sync::Arc;
 
