@@ -51,7 +51,10 @@
 //!   Otherwise one that got stuck on its way to a primary could be carried out by that node years
 //!   later, after a retry elsewhere was answered NOT_STORED. Within one term the primary remembers
 //!   its negative answers itself ([`Replica::note_negative`]).
-//! * **Replicas that do not answer are dropped only when something waits for them.**
+//! * **Replicas that do not answer are dropped only when something waits for them**, but where only
+//!   a Force could do that it is begun at once, for all partitions: it takes seconds, and the first
+//!   request of each of them would wait for them anew. Where the processes of all who are missing
+//!   are known to have died it counts from then.
 //! * **What a replica knows to be everywhere it does not apply again**, though a new primary that
 //!   does not know sends it once more: the store may have evicted something newer meanwhile, and
 //!   an older state would come back.

@@ -1,9 +1,10 @@
-//! Three nodes under a steady load, of which one is killed, or held, again and again: what is lost,
+//! Some nodes under a steady load, of which one is killed, or held, again and again: what is lost,
 //! what is wrong, and how long keys could not be reached.
 //!
 //! ```text
 //! zufar-kills --rounds 50
 //! zufar-kills --rounds 3 --hold 10
+//! zufar-kills --rounds 50 --nodes 2
 //! ```
 //!
 //! Each connection sets and gets keys of its own through a node that is not killed, one request at
@@ -29,7 +30,7 @@ const KEYS_OF_A_CONNECTION: u64 = 40;
 /// Shorter waits are those of a busy machine.
 const WAIT_MIN: Duration = Duration::from_millis(20);
 
-/// A steady load on three nodes, and trouble with one of them.
+/// A steady load on some nodes, and trouble with the last one of them.
 #[derive(Debug, Parser)]
 struct Plan {
     /// How often.
@@ -38,7 +39,10 @@ struct Plan {
     /// Hold it for so many seconds, and do not kill it.
     #[arg(long, value_name = "SECONDS")]
     hold: Option<u64>,
-    /// Connections, half of them to each of the two others.
+    /// Nodes, of which all but the last are asked.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(2..))]
+    nodes: u16,
+    /// Connections, shared out among the nodes that are asked.
     #[arg(long, default_value_t = 64)]
     connections: u64,
 }
@@ -138,16 +142,17 @@ fn await_shared_out(cluster: &Cluster) {
 
 /// Kills or holds the node once. When that was.
 fn trouble(cluster: &mut Cluster, plan: &Plan) -> Instant {
+    let last = usize::from(plan.nodes) - 1;
     let moment = Instant::now();
     match plan.hold {
         None => {
-            cluster.nodes[2].kill_9();
+            cluster.nodes[last].kill_9();
             // Time to take over, and to be missed.
             thread::sleep(Duration::from_secs(2));
-            cluster.nodes[2].start();
+            cluster.nodes[last].start();
         }
         Some(hold) => {
-            let id = i32::try_from(cluster.nodes[2].id()).expect("ids are small");
+            let id = i32::try_from(cluster.nodes[last].id()).expect("ids are small");
             let id = Pid::from_raw(id).expect("ids are above 0");
             kill_process(id, Signal::STOP).expect("it runs");
             thread::sleep(Duration::from_secs(hold));
@@ -160,13 +165,14 @@ fn trouble(cluster: &mut Cluster, plan: &Plan) -> Instant {
 
 fn main() -> ExitCode {
     let plan = Plan::parse();
-    let mut cluster = Cluster::start(3, |_| Node::options().memory_mib(64));
+    let mut cluster = Cluster::start(plan.nodes.into(), |_| Node::options().memory_mib(64));
     await_shared_out(&cluster);
-    let ports = [cluster.nodes[0].port(), cluster.nodes[1].port()];
+    let asked = &cluster.nodes[..usize::from(plan.nodes) - 1];
+    let ports: Vec<u16> = asked.iter().map(Node::port).collect();
     let seen = Seen::default();
     let moments = thread::scope(|scope| {
         for number in 0..plan.connections {
-            let (seen, port) = (&seen, ports[number as usize % 2]);
+            let (seen, port) = (&seen, ports[number as usize % ports.len()]);
             scope.spawn(move || steady(port, number, seen));
         }
         let mut moments = Vec::new();
@@ -199,7 +205,12 @@ fn report(plan: &Plan, seen: &Seen, moments: &[Instant]) -> ExitCode {
         None => "kills".to_owned(),
         Some(hold) => format!("times held for {hold} s"),
     };
-    println!("{} {what}, {} requests", plan.rounds, load(&seen.requests));
+    let nodes = plan.nodes;
+    println!(
+        "{nodes} nodes, {} {what}, {} requests",
+        plan.rounds,
+        load(&seen.requests)
+    );
     println!("{} acknowledged writes lost", load(&seen.lost));
     println!("{} wrong answers", load(&seen.wrong));
     println!("{} answers were errors", load(&seen.errors));
