@@ -329,6 +329,7 @@ impl Router<'_> {
             self.refused(sequence, epoch, hint);
             return;
         }
+        self.cluster.end_visit(token.conn);
         let Some(out) = self.cluster.peering.out(token.conn) else {
             self.links.figures.stale_events += 1;
             return;
@@ -362,8 +363,16 @@ impl Cluster {
         }
     }
 
+    /// A request that has come over a link has been answered, one way or the other.
+    fn end_visit(&mut self, conn: ConnId) {
+        if let Some(partner) = self.peering.partner_mut(conn) {
+            partner.visiting = partner.visiting.saturating_sub(1);
+        }
+    }
+
     /// Answers a request that has come over a link. Whether the connection is one.
     fn push_answer(&mut self, token: Token, outcome: &Outcome<'_>) -> bool {
+        self.end_visit(token.conn);
         let Some(out) = self.peering.out(token.conn) else {
             return false;
         };

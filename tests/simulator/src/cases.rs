@@ -76,3 +76,26 @@ pub const CLUSTER_FOUND: [(&str, u64); 10] = [
         387,
     ),
 ];
+
+/// A wrong variant of the replication protocol, by the name that `zufar-takeover --bug` takes, and
+/// the first seed that finds it. Without it the same seed must pass.
+pub const TAKEOVER_PLANTED: [(&str, u64); 18] = [
+    ("terms-ignored", 32),
+    ("ack-before-replication", 2),
+    ("no-quorum", 0),
+    ("quorum-by-view", 353),
+    ("forgetful-voter", 3),
+    ("stale-restart-in-sync", 1),
+    ("in-sync-by-guid", 59),
+    ("target-unverified", 1),
+    ("serve-after-cede", 273),
+    ("lease-from-receipt", 303),
+    ("claim-inside-grant", 41),
+    ("serve-while-claiming", 5),
+    ("dirty-read", 23),
+    ("no-tail-merge", 132),
+    ("fill-over-old-entries", 1),
+    ("fill-keeps-unlisted", 1),
+    ("fill-without-tombstones", 0),
+    ("voters-swapped", 1164),
+];
