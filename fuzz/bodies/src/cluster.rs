@@ -1,6 +1,7 @@
 //! A few nodes of one cluster, and all that goes between them, to be tampered with.
 //!
-//! Decides how nodes find each other, and that everything arrives at once and in order. Refuses
+//! Decides how nodes find each other, and that everything arrives in order, and at once unless it is
+//! held. Refuses
 //! to know what nodes say. Nothing is protected by a secret, so whoever reads along understands.
 
 use std::collections::VecDeque;
@@ -37,6 +38,8 @@ struct End {
     inbox: VecDeque<Vec<u8>>,
     /// Nothing more will come.
     ended: bool,
+    /// What comes is late: it waits until this is over.
+    held: bool,
 }
 
 /// A connection: from a node, or from a client, which is nobody's end.
@@ -321,7 +324,7 @@ impl Cluster {
             return false;
         };
         let (node, worker, conn) = (end.node, end.worker, end.id);
-        if end.paused {
+        if end.paused || end.held {
             return false;
         }
         if let Some(bytes) = end.inbox.pop_front() {
@@ -344,6 +347,7 @@ impl Cluster {
             paused: false,
             inbox: VecDeque::new(),
             ended: false,
+            held: false,
         }
     }
 
@@ -540,7 +544,26 @@ impl Cluster {
     pub(crate) fn hears(&self, connection: usize, forth: bool) -> Option<usize> {
         let side = if forth { CALLED } else { OPENER };
         let end = self.connections[connection].ends[side].as_ref();
-        end.filter(|end| !end.paused).map(|end| end.node)
+        end.filter(|end| !end.paused && !end.held)
+            .map(|end| end.node)
+    }
+
+    /// Has what goes this way be late from now on, or arrive.
+    pub(crate) fn hold(&mut self, connection: usize, forth: bool) {
+        let side = if forth { CALLED } else { OPENER };
+        if let Some(end) = &mut self.connections[connection].ends[side] {
+            end.held = !end.held;
+        }
+        self.settle();
+    }
+
+    /// Nothing is late any more.
+    pub(crate) fn release(&mut self) {
+        let ends = self.connections.iter_mut().flat_map(|it| &mut it.ends);
+        for end in ends.flatten() {
+            end.held = false;
+        }
+        self.settle();
     }
 
     /// Has bytes arrive that nobody has sent, and lets everything happen.

@@ -6,7 +6,10 @@
 //! node still answers its clients. Refuses to know what is true in the end: of nodes that lie
 //! nothing is promised.
 
-use std::collections::VecDeque;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, VecDeque};
 
 use zufar_core::protocol::forward::{decode_answer, decode_request};
 use zufar_core::protocol::link::{self, LinkFrame};
@@ -37,6 +40,8 @@ struct Run {
     clients: Vec<usize>,
     /// Connections that ask for figures and nothing else.
     operators: Vec<usize>,
+    /// Ways on which half a frame was said: what follows is its rest.
+    halved: BTreeSet<(usize, bool)>,
     ms_left: u64,
 }
 
@@ -72,6 +77,7 @@ impl Run {
             passed: VecDeque::new(),
             clients,
             operators,
+            halved: BTreeSet::new(),
             ms_left: STEPS_MS_MAX,
         }
     }
@@ -82,7 +88,8 @@ impl Run {
             0x90..0xa8 => self.say_again(script),
             0xa8..0xb0 => self.say_anything(script),
             0xb0..0xd8 => self.ask(script),
-            0xd8..0xf8 => self.pass(script),
+            0xd8..0xec => self.pass(script),
+            0xec..0xf8 => self.hold(script),
             0xf8.. => self.cut(script),
         }
         self.listen();
@@ -168,8 +175,12 @@ impl Run {
         let Some(hearer) = self.cluster.at_end(connection, forth) else {
             return;
         };
-        let is_settled = self.cluster.has_said(connection);
-        let malformed = is_settled && has_malformed(frames, forth, self.cluster.workers());
+        let way = (connection, forth);
+        let is_judged = self.cluster.has_said(connection) && !self.halved.contains(&way);
+        let malformed = is_judged && has_malformed(frames, forth, self.cluster.workers());
+        if !is_whole(frames) {
+            self.halved.insert(way);
+        }
         let before = malformed.then(|| self.refused(hearer));
         let piece = frames.len() / (usize::from(pieces) + 1) + 1;
         for part in frames.chunks(piece) {
@@ -246,6 +257,12 @@ impl Run {
         self.cluster.advance(ms);
     }
 
+    fn hold(&mut self, script: &mut dyn Iterator<Item = u8>) {
+        if let Some((connection, forth)) = self.way(script) {
+            self.cluster.hold(connection, forth);
+        }
+    }
+
     fn cut(&mut self, script: &mut dyn Iterator<Item = u8>) {
         if let Some((connection, _)) = self.way(script) {
             self.cluster.cut(connection);
@@ -254,6 +271,7 @@ impl Run {
 
     /// What must hold, however it went.
     fn end(mut self) {
+        self.cluster.release();
         self.cluster.advance(PATIENCE_MS);
         for (node, client) in self.clients.clone().into_iter().enumerate() {
             self.cluster.heard(client);
@@ -269,6 +287,14 @@ impl Run {
             assert!(used <= shared, "{used} of {shared} bytes are used");
         }
     }
+}
+
+/// Whether nothing is missing at the end.
+fn is_whole(mut frames: &[u8]) -> bool {
+    while let Ok(Some((_, bytes))) = peer::decode(frames, FRAME_BYTES_MAX) {
+        frames = &frames[bytes..];
+    }
+    frames.is_empty()
 }
 
 /// Whether one of `frames` certainly has not the form of its kind, or goes the wrong way. Only
