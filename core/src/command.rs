@@ -279,3 +279,23 @@ pub enum Outcome<'a> {
     /// It could not be carried out.
     Failed(Failure),
 }
+
+impl Outcome<'_> {
+    /// Whether it can come of `operation`. What can't, another node has made up: no client could be
+    /// told.
+    #[must_use]
+    pub const fn can_come_of(&self, operation: &Operation<'_>) -> bool {
+        match (self, operation) {
+            (Self::Failed(_) | Self::NotFound, _)
+            | (Self::Item(_), Operation::Fetch(_) | Operation::Inspect)
+            | (Self::Stored { .. } | Self::NotStored | Self::Exists, Operation::Store(_))
+            | (Self::Deleted, Operation::Delete(_))
+            | (Self::Number { .. }, Operation::Arithmetic(_)) => true,
+            (Self::Exists, Operation::Delete(delete)) => delete.compare.is_some(),
+            (Self::NotStored, Operation::Delete(delete)) => delete.stale || delete.drop_value,
+            (Self::Exists, Operation::Arithmetic(arithmetic)) => arithmetic.compare.is_some(),
+            (Self::NotStored, Operation::Arithmetic(arithmetic)) => arithmetic.initial.is_some(),
+            _ => false,
+        }
+    }
+}

@@ -217,6 +217,9 @@ figures! {
     count stale_events,
     /// Peer connections refused before they had shown that they belong here.
     count refused_peers,
+    /// Frames of other nodes and of commands that had not the form of their kind, or came when they
+    /// were not allowed: each has ended its connection.
+    count refused_frames,
     /// Requests that were sent to other nodes, each once.
     count forwarded_requests,
     /// Requests that were sent once more, since a primary had moved or a link had broken.

@@ -21,7 +21,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use crate::command::owned::{CommandBuffers, OwnedCommand};
-use crate::command::{Failure, Operation, StoreMode};
+use crate::command::{Failure, Operation, Outcome, StoreMode};
 use crate::hash::KeyHash;
 use crate::member::NodeId;
 use crate::message::{Refusal, Token};
@@ -225,6 +225,12 @@ impl Forwarding {
         let lanes = self.lanes.iter();
         let unrouted = lanes.filter(|(_, lane)| lane.target.is_none());
         unrouted.map(|(partition, lane)| (*partition, lane.refusals))
+    }
+
+    /// Whether `outcome` may be the answer to a request: one that nobody waits for always may.
+    pub(crate) fn may_be_answered(&self, sequence: u64, outcome: &Outcome<'_>) -> bool {
+        let pending = self.pending(sequence);
+        pending.is_none_or(|pending| outcome.can_come_of(&pending.command.operation()))
     }
 
     /// A request has been answered: whose it was, unless that is of no interest any more.

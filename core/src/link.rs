@@ -16,6 +16,8 @@ use crate::protocol::link::{LinkFrame, ValueId, encode};
 
 /// Bytes of a large value in one frame. Also how long others wait for it at a time.
 const CHUNK_BYTES: usize = 16 * 1024;
+/// Large values that a link brings at a time, at most. No node has more requests under way.
+const VALUES_MAX: usize = 64 * 1024;
 
 /// A large value on its way out.
 #[derive(Debug)]
@@ -110,7 +112,8 @@ pub(crate) enum Chunk {
     Unwanted,
 }
 
-/// A chunk of a value that was never announced, or of more than was. The link is of no use.
+/// A chunk of a value that was never announced, or of more than was, or a value that can't be
+/// announced. The link is of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unannounced;
 
@@ -124,7 +127,7 @@ impl Incoming {
     /// A value has been announced, whose memory has been charged; or it is not `wanted`.
     ///
     /// # Errors
-    /// When a value of this name is on its way already.
+    /// When a value of this name is on its way already, or too many are.
     pub(crate) fn announce(
         &mut self,
         value: ValueId,
@@ -132,15 +135,16 @@ impl Incoming {
         wanted: bool,
     ) -> Result<(), Unannounced> {
         assert!(value_bytes > 0, "an empty value is no large one");
+        if self.arriving.len() >= VALUES_MAX || self.arriving.contains_key(&value) {
+            return Err(Unannounced);
+        }
         let arriving = Arriving {
             value_bytes,
             bytes: wanted.then(|| Vec::with_capacity(value_bytes)),
             come_bytes: 0,
         };
-        match self.arriving.insert(value, arriving) {
-            None => Ok(()),
-            Some(_) => Err(Unannounced),
-        }
+        self.arriving.insert(value, arriving);
+        Ok(())
     }
 
     /// Takes a chunk.

@@ -157,9 +157,17 @@ pub enum Message {
     /// What replicas on another node say to those of the receiver.
     Replica {
         /// The run that says it.
-        from: NodeId,
+        node: NodeId,
+        /// The sender's connection that it has come over.
+        conn: ConnId,
         /// Messages, as [`crate::replication::wire`] has them, all for partitions of the receiver.
         body: Bytes,
+    },
+    /// What has come over a connection of the receiver, and was handed on, has not the form of its
+    /// kind.
+    Malformed {
+        /// The connection.
+        conn: ConnId,
     },
     /// To worker 0: a command asks on one of the sender's connections how all nodes fare.
     Survey {

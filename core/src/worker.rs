@@ -115,6 +115,8 @@ struct LinkFigures {
     credit_waits: u64,
     /// Peers that were refused before they had shown that they know the secret.
     refused_peers: u64,
+    /// Frames that have ended their connections.
+    refused_frames: u64,
 }
 
 impl Links {
@@ -383,6 +385,7 @@ impl Worker {
             | Message::PeerClosed { .. }
             | Message::LinkRefused(_)
             | Message::Replica { .. }
+            | Message::Malformed { .. }
             | Message::View(_)
             | Message::Survey { .. }
             | Message::HoldsData => self.handle_peer_message(now, from, message, actions),

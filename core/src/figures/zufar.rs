@@ -69,6 +69,7 @@ fn node(lines: &mut Lines<'_, impl Sink>, figures: &Figures, context: &Context<'
         ("credit_waits", figures.credit_waits),
         ("stale_events", figures.stale_events),
         ("refused_peers", figures.refused_peers),
+        ("refused_frames", figures.refused_frames),
         ("detail_overlooked", figures.detail.overlooked),
     ]);
 }

@@ -101,3 +101,24 @@ fn only_what_was_announced_is_taken() {
     assert_eq!(incoming.chunk(value(1), b"y"), Ok(Chunk::Unwanted));
     assert_eq!(incoming.chunk(value(1), b"z"), Err(Unannounced));
 }
+
+/// What was charged for a value is given back once, whatever else is announced by its name.
+#[test]
+fn a_value_that_is_announced_twice_is_charged_once() {
+    let mut incoming = Incoming::default();
+    assert_eq!(incoming.announce(value(1), 10, true), Ok(()));
+    assert_eq!(incoming.announce(value(1), 5000, true), Err(Unannounced));
+    assert_eq!(incoming.charged_bytes(), 10);
+}
+
+#[test]
+fn so_many_values_come_at_a_time() {
+    let mut incoming = Incoming::default();
+    for sequence in 0..VALUES_MAX as u64 {
+        assert_eq!(incoming.announce(value(sequence), 1, false), Ok(()));
+    }
+    let one_more = value(VALUES_MAX as u64);
+    assert_eq!(incoming.announce(one_more, 1, false), Err(Unannounced));
+    assert_eq!(incoming.chunk(value(7), b"x"), Ok(Chunk::Unwanted));
+    assert_eq!(incoming.announce(one_more, 1, false), Ok(()));
+}

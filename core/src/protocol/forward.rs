@@ -100,9 +100,13 @@ impl<'a> WireValue<'a> {
         }
     }
 
-    fn parse(input: &'a [u8]) -> IResult<&'a [u8], Self> {
+    /// Reads a value, which is empty unless there is one.
+    fn parse(input: &'a [u8], has_value: bool) -> IResult<&'a [u8], Self> {
         let (input, (how, length)) = (be_u8, be_u32).parse(input)?;
         let is_long = length as usize > INLINE_BYTES_MAX;
+        if length > 0 && !has_value {
+            return Err(fields::refused(input));
+        }
         match how {
             0 if !is_long => {
                 let (input, bytes) = nom::bytes::complete::take(length).parse(input)?;
@@ -160,7 +164,8 @@ fn request(input: &[u8]) -> IResult<&[u8], ForwardedRequest<'_>> {
         return Err(fields::refused(input));
     }
     let (input, operation) = operation(input)?;
-    let (input, value) = WireValue::parse(input)?;
+    let has_value = matches!(operation, Operation::Store(_));
+    let (input, value) = WireValue::parse(input, has_value)?;
     let request = ForwardedRequest {
         sequence,
         key,
@@ -198,7 +203,8 @@ pub fn decode_answer(body: &[u8]) -> Result<ForwardedAnswer<'_>, Malformed> {
 fn answer(input: &[u8]) -> IResult<&[u8], ForwardedAnswer<'_>> {
     let (input, sequence) = be_u64.parse(input)?;
     let (input, outcome) = outcome(input)?;
-    let (input, value) = WireValue::parse(input)?;
+    let has_value = matches!(outcome, Outcome::Item(_));
+    let (input, value) = WireValue::parse(input, has_value)?;
     let answer = ForwardedAnswer {
         sequence,
         outcome,

@@ -21,13 +21,14 @@ mod tests;
 
 use alloc::vec::Vec;
 
-use nom::combinator::{map_opt, rest};
+use nom::combinator::{map_opt, rest, verify};
 use nom::multi::length_data;
 use nom::number::complete::{be_u8, be_u32, be_u64};
 use nom::{IResult, Parser};
 
 use crate::member::{Guid, NodeId};
 use crate::replication::Term;
+use crate::replication::wire::COUNT_MAX;
 
 const KIND_REQUEST: u8 = 32;
 const KIND_ANSWER: u8 = 33;
@@ -208,7 +209,8 @@ fn hint(input: &[u8]) -> IResult<&[u8], Option<Term>> {
             .and_then(|text| Guid::new(text).ok())
     };
     let (_, guid) = map_opt(rest, guid).parse(name)?;
-    let (input, (generation, counter)) = (be_u64, be_u64).parse(input)?;
+    let counter = verify(be_u64, |counter| *counter <= COUNT_MAX);
+    let (input, (generation, counter)) = (be_u64, counter).parse(input)?;
     let node = NodeId { guid, generation };
     Ok((input, Some(Term { counter, node })))
 }

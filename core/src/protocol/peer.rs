@@ -484,7 +484,7 @@ fn body_of(kind: u8, body: &[u8]) -> IResult<&[u8], Frame<'_>> {
         KIND_FLUSH => (be_u64, flush::step)
             .map(|(number, step)| Frame::Flush { number, step })
             .parse(body),
-        KIND_FLUSH_REPLY => (be_u64, flag)
+        KIND_FLUSH_REPLY => (flush::version, flag)
             .map(|(version, held)| Frame::FlushReply { version, held })
             .parse(body),
         _ => Ok((body, Frame::Unknown { kind })),

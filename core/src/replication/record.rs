@@ -68,12 +68,16 @@ impl Record {
         self.voters.contains(&guid)
     }
 
-    /// Whether it is one that a claim may have written: the bounds hold, who is in sync votes.
+    /// Whether it is one that a claim may have written: the bounds hold, everybody is named once and
+    /// in order, who is in sync votes, and so does the primary, which is in sync.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let bounded = (1..=NODES_MAX).contains(&self.voters.len())
             && (1..=NODES_MAX).contains(&self.in_sync.len());
-        bounded && self.in_sync.iter().all(|member| self.votes(member.guid))
+        let in_order = self.voters.is_sorted_by(|one, next| one < next)
+            && self.in_sync.is_sorted_by(|one, next| one.guid < next.guid);
+        let votes = self.in_sync.iter().all(|member| self.votes(member.guid));
+        bounded && in_order && votes && self.names(self.primary())
     }
 }
 

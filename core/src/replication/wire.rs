@@ -36,6 +36,11 @@ use crate::time::Time;
 
 /// Longest key, in bytes: what its length field can hold.
 pub const KEY_BYTES_MAX: usize = u16::MAX as usize;
+/// The highest counter, version, position or number of a chunk or session. Whoever hears of one
+/// can count on from there for as long as it lives.
+pub const COUNT_MAX: u64 = u64::MAX >> 1;
+/// Longest answer to a request that is remembered: values of items are not.
+pub const ANSWER_BYTES_MAX: usize = 1024;
 
 /// Why bytes are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -360,7 +365,7 @@ pub fn decode(batch: &Bytes, mut each: impl FnMut(u16, Message)) -> Result<(), M
             .parse_complete(rest)
             .map_err(|_| Malformed)?;
         rest = after;
-        let (body, partition) = be_u16::<_, Error<&[u8]>>(message).map_err(|_| Malformed)?;
+        let (body, partition) = partition(message)?;
         let reader = Reader { frame: batch };
         match reader.message(body) {
             Ok(([], message)) => each(partition, message),
@@ -383,14 +388,19 @@ pub fn split<'a>(
         let (rest, message) = length_data::<_, Error<&[u8]>, _>(be_u32)
             .parse_complete(batch)
             .map_err(|_| Malformed)?;
-        let (_, partition) = be_u16::<_, Error<&[u8]>>(message).map_err(|_| Malformed)?;
-        if usize::from(partition) >= PARTITIONS {
-            return Err(Malformed);
-        }
+        let (_, partition) = partition(message)?;
         each(partition, &batch[..batch.len() - rest.len()]);
         batch = rest;
     }
     Ok(())
+}
+
+/// The partition that a message is for, and the rest of it.
+fn partition(message: &[u8]) -> Result<(&[u8], u16), Malformed> {
+    let exists = |partition: &u16| usize::from(*partition) < PARTITIONS;
+    verify(be_u16::<&[u8], Error<&[u8]>>, exists)
+        .parse_complete(message)
+        .map_err(|_| Malformed)
 }
 
 /// Reads what [`encode_kept`] has written, and nothing else.
@@ -432,8 +442,12 @@ fn node(input: &[u8]) -> Read<'_, NodeId> {
     .parse_complete(input)
 }
 
+fn count(input: &[u8]) -> Read<'_, u64> {
+    verify(be_u64, |count| *count <= COUNT_MAX).parse_complete(input)
+}
+
 fn term(input: &[u8]) -> Read<'_, Term> {
-    map((be_u64, node), |(counter, node)| Term { counter, node }).parse_complete(input)
+    map((count, node), |(counter, node)| Term { counter, node }).parse_complete(input)
 }
 
 fn time(input: &[u8]) -> Read<'_, Time> {
@@ -503,7 +517,7 @@ fn knowledge(input: &[u8]) -> Read<'_, (bool, Option<Term>, Option<Record>)> {
 }
 
 fn session(input: &[u8]) -> Read<'_, (Term, u64, u64)> {
-    (term, be_u64, be_u64).parse_complete(input)
+    (term, count, count).parse_complete(input)
 }
 
 /// Cuts parts out of a frame without copying them.
@@ -517,15 +531,23 @@ impl<'f> Reader<'f> {
         map(length_data(be_u32), |part| self.frame.slice_ref(part)).parse_complete(input)
     }
 
+    fn answer(self, input: &'f [u8]) -> Read<'f, Bytes> {
+        verify(
+            |input| self.long(input),
+            |answer: &Bytes| answer.len() <= ANSWER_BYTES_MAX,
+        )
+        .parse_complete(input)
+    }
+
     fn request(self, input: &'f [u8]) -> Read<'f, Request> {
         let (input, (origin, sequence)) = (node, be_u64).parse_complete(input)?;
-        let (input, answer) = self.long(input)?;
+        let (input, answer) = self.answer(input)?;
         let id = RequestId { origin, sequence };
         Ok((input, Request { id, answer }))
     }
 
     fn entry(self, input: &'f [u8]) -> Read<'f, Entry> {
-        let (input, (version, length)) = (be_u64, be_u16).parse_complete(input)?;
+        let (input, (version, length)) = (count, be_u16).parse_complete(input)?;
         let (input, key) = take(length).parse_complete(input)?;
         let known = |flags: &u8| *flags <= HAS_STATE | HAS_REQUEST;
         let (input, flags) = verify(be_u8, known).parse_complete(input)?;
@@ -546,7 +568,7 @@ impl<'f> Reader<'f> {
         let (input, (node, floor)) = (node, be_u64).parse_complete(input)?;
         let (input, kept) = many(input, |input| {
             let (input, sequence) = be_u64(input)?;
-            let (input, answer) = self.long(input)?;
+            let (input, answer) = self.answer(input)?;
             Ok((input, (sequence, answer)))
         })?;
         let kept = VecDeque::from(kept);
@@ -608,12 +630,10 @@ impl<'f> Reader<'f> {
                 };
                 Ok((input, replicate))
             }
-            6 => map((term, be_u64, time), |(term, position, sent)| {
-                Message::Ack {
-                    term,
-                    position,
-                    sent,
-                }
+            6 => map((term, count, time), |(term, position, sent)| Message::Ack {
+                term,
+                position,
+                sent,
             })
             .parse_complete(input),
             12 => map((term, node), |(term, target)| Message::Cede {

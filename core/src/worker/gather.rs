@@ -493,6 +493,7 @@ impl Worker {
         figures.stale_events += links.stale_events;
         figures.credit_waits = links.credit_waits;
         figures.refused_peers = links.refused_peers;
+        figures.refused_frames = links.refused_frames;
         figures.budget_moved_bytes = self.budget.moved_bytes;
         self.add_remote_figures(&mut figures);
         if let Some(usage) = self.usage.filter(|_| self.id == WorkerId(0)) {

@@ -28,6 +28,11 @@ use super::gather::Purpose;
 use super::nodes::Failed;
 use super::routing::{Remote, Router};
 
+/// Requests of another node that are unanswered, above which nothing more of its link is read. No
+/// worker of a node has more than half as many under way at all others, but it may have sent them
+/// twice.
+const VISITS_MAX: u32 = 128 * 1024;
+
 /// What is known of a peer connection.
 #[derive(Debug)]
 pub(super) struct Partner {
@@ -37,6 +42,14 @@ pub(super) struct Partner {
     node: Option<NodeId>,
     /// The next frame has to wait for what the node says to the one before it.
     pub(super) waits: bool,
+    /// Requests that have come over it and are not answered.
+    pub(super) visiting: u32,
+}
+
+impl Partner {
+    const fn may_ask(&self) -> bool {
+        self.visiting < VISITS_MAX
+    }
 }
 
 /// The peer port of one worker, and on worker 0 the node.
@@ -54,7 +67,8 @@ pub(super) struct Cluster {
     seed: u64,
     pub(super) is_member: bool,
     says: Vec<Say>,
-    /// Connections whose requests wait until other workers have answered some.
+    /// Connections whose requests wait until some have been answered: by other workers, or those
+    /// that came before them.
     held_up: Vec<ConnId>,
     /// Anybody can be refused, as often as they like.
     refusal_told: Seldom,
@@ -260,6 +274,7 @@ impl Worker {
             opened,
             node: None,
             waits: false,
+            visiting: 0,
         };
         self.cluster.peering.insert(now.time, conn, opened, partner);
         self.links.open += 1;
@@ -293,11 +308,13 @@ impl Worker {
         let input = self.cluster.peering.take_input(conn);
         let mut consumed = 0;
         while self.cluster.peering.may_carry_out(conn) {
-            let partner = self.cluster.peering.partner(conn);
-            if partner.is_none_or(|partner| partner.waits) {
+            let Some(partner) = self.cluster.peering.partner(conn) else {
+                break;
+            };
+            if partner.waits {
                 break;
             }
-            if !self.links.outbox.has_credit() {
+            if !self.links.outbox.has_credit() || !partner.may_ask() {
                 if !self.cluster.held_up.contains(&conn) {
                     self.cluster.held_up.push(conn);
                 }
@@ -406,16 +423,25 @@ impl Worker {
             (_, None) | (Err(_), _) => Err(Malformed),
         };
         if taken.is_err() {
-            self.refuse_frame(conn, Reason::Frame, "a frame that is not of its form");
+            self.refuse_malformed(conn);
         }
     }
 
-    /// Goes on with connections that waited until other workers had answered some requests.
+    fn refuse_malformed(&mut self, conn: ConnId) {
+        self.refuse_frame(conn, Reason::Frame, "a frame that is not of its form");
+    }
+
+    /// Goes on with connections that waited until some requests had been answered.
     pub(super) fn wake_held_up(&mut self) {
-        for conn in self.cluster.held_up.drain(..) {
-            self.cluster.peering.hold_up(conn, false);
-            self.runnable_peers.push(conn);
-        }
+        let peering = &mut self.cluster.peering;
+        self.cluster.held_up.retain(|conn| {
+            let waits = peering.partner(*conn).is_some_and(|it| !it.may_ask());
+            if !waits {
+                peering.hold_up(*conn, false);
+                self.runnable_peers.push(*conn);
+            }
+            waits
+        });
     }
 
     /// A connection to another node has not come about.
@@ -566,10 +592,17 @@ impl Worker {
                     it.handle_link_refused(now, node, out)
                 });
             }
-            Message::Replica { from, body } => {
-                // What one message of a batch can't say, the others have said.
-                let heard = self.hear_replica(now, from, &body, actions);
-                self.links.figures.stale_events += u64::from(heard.is_err());
+            Message::Replica { node, conn, body } => {
+                // What one message of a batch can't say, those before it have said.
+                if self.hear_replica(now, node, &body, actions).is_err() {
+                    actions.messages.push((from, Message::Malformed { conn }));
+                }
+            }
+            Message::Malformed { conn } => {
+                if self.cluster.peering.out(conn).is_some() {
+                    self.refuse_malformed(conn);
+                    self.keep_peer(now, conn, actions);
+                }
             }
             Message::Survey { conn, figures } => {
                 let place = Place { worker: from, conn };
@@ -700,17 +733,16 @@ impl Worker {
             return;
         };
         self.links.open -= 1;
-        if charged_bytes > 0 {
-            self.shard.cache.discharge(charged_bytes);
-        }
+        let mut charged_bytes = charged_bytes;
         let mut reset = reset;
         if let Some(remote) = &mut self.cluster.remote {
-            remote.arriving.forget(conn);
+            charged_bytes += remote.arriving.forget(conn);
             if let Some((node, was_open)) = remote.nodes.closed(now.time, conn) {
                 reset |= was_open;
                 self.lose_node(now.time, node);
             }
         }
+        self.shard.cache.discharge(charged_bytes);
         if !self.cluster.is_member {
             return;
         }
@@ -753,6 +785,7 @@ impl Worker {
     }
 
     fn refuse_frame(&mut self, conn: ConnId, reason: Reason, text: &str) {
+        self.links.figures.refused_frames += 1;
         self.send_frame(conn, &Frame::Refused { reason, text });
         self.cluster.peering.finish(conn);
     }

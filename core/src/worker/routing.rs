@@ -328,6 +328,7 @@ impl Router<'_> {
             self.refused(sequence, refusal);
             return;
         }
+        self.cluster.end_visit(token.conn);
         let Refusal {
             epoch,
             hint,
@@ -368,8 +369,16 @@ impl Cluster {
         }
     }
 
+    /// A request that has come over a link has been answered, one way or the other.
+    fn end_visit(&mut self, conn: ConnId) {
+        if let Some(partner) = self.peering.partner_mut(conn) {
+            partner.visiting = partner.visiting.saturating_sub(1);
+        }
+    }
+
     /// Answers a request that has come over a link. Whether the connection is one.
     fn push_answer(&mut self, token: Token, outcome: &Outcome<'_>) -> bool {
+        self.end_visit(token.conn);
         let Some(out) = self.peering.out(token.conn) else {
             return false;
         };

@@ -28,6 +28,9 @@ use crate::time::Now;
 use super::Worker;
 use super::routing::{Router, large};
 
+/// What a request that waits takes beside its key and value, in bytes.
+const WAITING_BYTES: usize = size_of::<Waiting>();
+
 /// A request that waits for its value, or behind one that does.
 struct Waiting {
     sequence: u64,
@@ -35,6 +38,8 @@ struct Waiting {
     command: OwnedCommand,
     /// Its value is still arriving.
     arrives: bool,
+    /// What the cache was charged with for it, but for a value that arrives.
+    charged_bytes: usize,
 }
 
 /// An answer whose value is still arriving.
@@ -50,11 +55,18 @@ pub(super) struct Arriving {
 }
 
 impl Arriving {
-    /// A connection is gone.
-    pub(super) fn forget(&mut self, conn: ConnId) {
-        self.requests.retain(|(own, _), _| *own != conn);
+    /// A connection is gone. Bytes that had been charged for what has waited.
+    pub(super) fn forget(&mut self, conn: ConnId) -> usize {
+        let mut charged_bytes = 0;
+        self.requests.retain(|(own, _), waiting| {
+            if *own == conn {
+                charged_bytes += waiting.iter().map(|it| it.charged_bytes).sum::<usize>();
+            }
+            *own != conn
+        });
         self.partitions.retain(|(own, _), _| *own != conn);
         self.answers.retain(|(own, _), _| *own != conn);
+        charged_bytes
     }
 }
 
@@ -97,11 +109,11 @@ impl Worker {
                 self.take_chunk(now, conn, from, value, bytes, actions)
             }
             LinkFrame::Cancel { value } => {
-                self.cancel(conn, value);
+                self.cancel(now, conn, from, value, actions);
                 Ok(())
             }
             LinkFrame::Replica { body } if !opened => {
-                self.take_replica(now, from, Bytes::copy_from_slice(body), actions)
+                self.take_replica(now, conn, from, Bytes::copy_from_slice(body), actions)
             }
             LinkFrame::Large { sequence, length } if !opened => {
                 let direction = Direction::Replica;
@@ -166,11 +178,18 @@ impl Worker {
             && let Some(waiting) = remote.arriving.requests.get_mut(&place)
         {
             let command = OwnedCommand::new(Vec::new(), hash, request.key, &operation);
+            let charged_bytes = command.bytes() + WAITING_BYTES;
+            if self.shard.cache.charge(charged_bytes).is_err() {
+                let outcome = Outcome::Failed(Failure::OutOfMemory);
+                self.answer_link(conn, sequence, &outcome);
+                return Ok(());
+            }
             waiting.push_back(Waiting {
                 sequence,
                 attempt,
                 command,
                 arrives: false,
+                charged_bytes,
             });
             return Ok(());
         }
@@ -199,9 +218,6 @@ impl Worker {
         hash: KeyHash,
         length: u32,
     ) -> Result<(), Malformed> {
-        if !matches!(request.operation, Operation::Store(_)) {
-            return Err(Malformed);
-        }
         let sequence = request.sequence;
         let direction = Direction::Request;
         let value = ValueId {
@@ -231,6 +247,7 @@ impl Worker {
             attempt,
             command,
             arrives: true,
+            charged_bytes: 0,
         });
         Ok(())
     }
@@ -258,6 +275,9 @@ impl Worker {
     ) {
         if let Some(remote) = &mut self.cluster.remote {
             remote.visits += 1;
+        }
+        if let Some(partner) = self.cluster.peering.partner_mut(conn) {
+            partner.visiting += 1;
         }
         let token = Token {
             worker: self.id,
@@ -304,6 +324,7 @@ impl Worker {
         let answer = forward::decode_answer(body)?;
         let holder = Some(from.guid);
         let sequence = answer.sequence;
+        self.check_answer(sequence, &answer.outcome)?;
         match answer.value {
             WireValue::Inline(bytes) => {
                 let outcome = match &answer.outcome {
@@ -335,6 +356,13 @@ impl Worker {
         Ok(())
     }
 
+    /// Whether an answer can be one to what was asked, if that is known.
+    fn check_answer(&self, sequence: u64, outcome: &Outcome<'_>) -> Result<(), Malformed> {
+        let remote = self.cluster.remote.as_ref();
+        let fits = remote.is_none_or(|it| it.forwarding.may_be_answered(sequence, outcome));
+        fits.then_some(()).ok_or(Malformed)
+    }
+
     fn take_chunk(
         &mut self,
         now: Now,
@@ -352,7 +380,7 @@ impl Worker {
         self.shard.cache.discharge(whole.len());
         let sequence = value.sequence;
         match value.direction {
-            Direction::Replica => self.take_replica(now, from, Bytes::from(whole), actions),
+            Direction::Replica => self.take_replica(now, conn, from, Bytes::from(whole), actions),
             Direction::Request => {
                 self.value_arrived(now, conn, from, sequence, whole, actions);
                 Ok(())
@@ -366,6 +394,7 @@ impl Worker {
                 {
                     let value = large(whole);
                     let outcome = Outcome::Item(Item { value, ..item });
+                    self.check_answer(sequence, &outcome)?;
                     self.router(now, actions)
                         .finish(sequence, &outcome, Some(from.guid));
                 }
@@ -392,7 +421,9 @@ impl Worker {
             return;
         };
         if let Some(waiting) = arriving.requests.get_mut(&(conn, partition))
-            && let Some(it) = waiting.iter_mut().find(|it| it.sequence == sequence)
+            && let Some(it) = waiting
+                .iter_mut()
+                .find(|it| it.arrives && it.sequence == sequence)
         {
             it.arrives = false;
             it.command.set_value(Bytes::from(value));
@@ -419,6 +450,7 @@ impl Worker {
                 }
                 return;
             };
+            self.shard.cache.discharge(next.charged_bytes);
             let visit = Visit {
                 origin: from,
                 attempt: next.attempt,
@@ -439,7 +471,14 @@ impl Worker {
     }
 
     /// The rest of a value will not come: its request is as good as never sent.
-    fn cancel(&mut self, conn: ConnId, value: ValueId) {
+    fn cancel(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        from: NodeId,
+        value: ValueId,
+        actions: &mut Actions,
+    ) {
         let Some(incoming) = self.cluster.peering.incoming(conn) else {
             return;
         };
@@ -449,12 +488,19 @@ impl Worker {
             return;
         };
         let arriving = &mut remote.arriving;
-        arriving.answers.remove(&(conn, value.sequence));
-        let partition = arriving.partitions.remove(&(conn, value.sequence));
-        if let Some(partition) = partition
-            && let Some(waiting) = arriving.requests.get_mut(&(conn, partition))
-        {
-            waiting.retain(|it| it.sequence != value.sequence);
+        let place = (conn, value.sequence);
+        match value.direction {
+            Direction::Answer => drop(arriving.answers.remove(&place)),
+            Direction::Request => {
+                let Some(partition) = arriving.partitions.remove(&place) else {
+                    return;
+                };
+                if let Some(waiting) = arriving.requests.get_mut(&(conn, partition)) {
+                    waiting.retain(|it| !(it.arrives && it.sequence == value.sequence));
+                }
+                self.go_on_behind(now, conn, partition, from, actions);
+            }
+            Direction::Replica => {}
         }
     }
 
@@ -462,6 +508,7 @@ impl Worker {
     fn take_replica(
         &mut self,
         now: Now,
+        conn: ConnId,
         from: NodeId,
         body: Bytes,
         actions: &mut Actions,
@@ -481,7 +528,11 @@ impl Worker {
             if WorkerId(worker) == self.id {
                 self.hear_replica(now, from, &body, actions)?;
             } else {
-                let message = Message::Replica { from, body };
+                let message = Message::Replica {
+                    node: from,
+                    conn,
+                    body,
+                };
                 actions.messages.push((WorkerId(worker), message));
             }
         }

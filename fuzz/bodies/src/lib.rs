@@ -4,11 +4,15 @@
 //! functions over the corpus and over whatever was once found.
 #![forbid(unsafe_code)]
 
+mod cluster;
 mod disk_records;
+mod hostile_peers;
+mod link_frames;
 mod node;
 mod parsing;
 mod peer_frames;
 mod requests;
+mod says;
 mod secure;
 mod sessions;
 mod sessions_and_faults;
@@ -16,6 +20,8 @@ mod simulating;
 mod splitting;
 
 pub use disk_records::disk_records;
+pub use hostile_peers::hostile_peers;
+pub use link_frames::link_frames;
 pub use parsing::parsing;
 pub use peer_frames::peer_frames;
 pub use secure::secure;
@@ -35,4 +41,6 @@ pub const TARGETS: &[Target] = &[
     ("sessions_and_faults", sessions_and_faults),
     ("simulating", simulating),
     ("secure", secure),
+    ("link_frames", link_frames),
+    ("hostile_peers", hostile_peers),
 ];

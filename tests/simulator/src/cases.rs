@@ -35,8 +35,8 @@ pub const FOUND: [(&str, u64); 3] = [
     ),
 ];
 
-/// Seeds of clusters (`cargo cluster`) that have found a bug that nobody had planted. They pass
-/// since it was mended.
+/// Seeds of clusters (`cargo cluster --unbiased`) that have found a bug that nobody had planted. They
+/// pass since it was mended. Without faults at bad moments each means what it did when it was found.
 pub const CLUSTER_FOUND: [(&str, u64); 12] = [
     (
         "a node answered from its own memory before it knew its cluster",
@@ -80,4 +80,27 @@ pub const CLUSTER_FOUND: [(&str, u64); 12] = [
         "answers that were held were forgotten when a node went over to another cluster",
         387,
     ),
+];
+
+/// A wrong variant of the replication protocol, by the name that `zufar-takeover --bug` takes, and
+/// the first seed that finds it. Without it the same seed must pass.
+pub const TAKEOVER_PLANTED: [(&str, u64); 18] = [
+    ("terms-ignored", 32),
+    ("ack-before-replication", 2),
+    ("no-quorum", 0),
+    ("quorum-by-view", 406),
+    ("forgetful-voter", 3),
+    ("stale-restart-in-sync", 1),
+    ("in-sync-by-guid", 59),
+    ("target-unverified", 1),
+    ("serve-after-cede", 273),
+    ("lease-from-receipt", 303),
+    ("claim-inside-grant", 41),
+    ("serve-while-claiming", 5),
+    ("dirty-read", 23),
+    ("no-tail-merge", 132),
+    ("fill-over-old-entries", 32),
+    ("fill-keeps-unlisted", 32),
+    ("fill-without-tombstones", 0),
+    ("voters-swapped", 1164),
 ];

@@ -4,6 +4,7 @@
 //!
 //! Decides what a run is and what it must satisfy. Refuses to know how nodes decide.
 
+mod bias;
 mod check;
 mod faults;
 mod keys;
@@ -14,6 +15,7 @@ mod settle;
 mod sweep;
 mod watch;
 
+pub use bias::{checked_unbiased, run_unbiased};
 pub use plan::Plan;
 pub use run::{Report, run};
 pub use sweep::{Totals, checked, sweep};

@@ -285,3 +285,40 @@ fn a_value_travels_in_the_one_way_that_fits_its_length() {
     bytes[value_at] = 1;
     assert_eq!(decode_answer(&bytes).err(), Some(Malformed), "0 in chunks");
 }
+
+#[test]
+fn what_has_no_value_brings_none() {
+    for value in [WireValue::Inline(b"v"), WireValue::Chunked(5000)] {
+        let mut answer = Vec::new();
+        encode_answer(1, &Outcome::Deleted, &mut answer);
+        let mut request = Vec::new();
+        let key = b"key";
+        encode_request(1, KeyHash::of(key), key, &Operation::Inspect, &mut request);
+        assert!(decode_answer(&answer).is_ok() && decode_request(&request).is_ok());
+        for written in [&mut answer, &mut request] {
+            written.truncate(written.len() - 5);
+            value.push(written);
+        }
+        assert_eq!(decode_answer(&answer).err(), Some(Malformed));
+        assert_eq!(decode_request(&request).err(), Some(Malformed));
+    }
+}
+
+/// What can come of one operation and of no other is what sessions rely on: they have no words for
+/// anything else.
+#[test]
+fn outcomes_are_of_their_operations() {
+    let delete = |compare| {
+        Operation::Delete(Delete {
+            compare,
+            ..Delete::default()
+        })
+    };
+    let fetch = Operation::Fetch(Fetch::default());
+    assert!(Outcome::NotFound.can_come_of(&fetch) && !Outcome::Deleted.can_come_of(&fetch));
+    assert!(Outcome::Deleted.can_come_of(&delete(None)));
+    assert!(!Outcome::Exists.can_come_of(&delete(None)));
+    assert!(Outcome::Exists.can_come_of(&delete(Some(1))));
+    assert!(!Outcome::NotStored.can_come_of(&delete(Some(1))));
+    assert!(Outcome::Failed(Failure::Unknown).can_come_of(&Operation::Inspect));
+}

@@ -15,7 +15,7 @@ fn node() -> impl Strategy<Value = NodeId> {
 }
 
 fn term() -> impl Strategy<Value = Term> {
-    (any::<u64>(), node()).prop_map(|(counter, node)| Term { counter, node })
+    (0..=COUNT_MAX, node()).prop_map(|(counter, node)| Term { counter, node })
 }
 
 fn value_id() -> impl Strategy<Value = ValueId> {

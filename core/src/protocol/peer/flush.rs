@@ -2,8 +2,11 @@
 
 use alloc::vec::Vec;
 
+use nom::combinator::{map_opt, verify};
 use nom::number::complete::{be_u8, be_u64};
 use nom::{IResult, Parser};
+
+use crate::replication::wire::COUNT_MAX;
 
 /// What has been flushed, and what will be, as a node knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +68,18 @@ pub(super) fn push_step(step: FlushStep, into: &mut Vec<u8>) {
 }
 
 pub(super) fn step(input: &[u8]) -> IResult<&[u8], FlushStep> {
-    nom::combinator::map_opt((be_u8, be_u64, be_u64), FlushStep::of).parse(input)
+    let (input, code) = be_u8(input)?;
+    // All are versions but the time that is named first in the last step.
+    let first = verify(be_u64, move |number| code == 2 || *number <= COUNT_MAX);
+    map_opt((first, version), move |(first, second)| {
+        FlushStep::of((code, first, second))
+    })
+    .parse(input)
+}
+
+/// A version, as those of entries are bounded.
+pub(super) fn version(input: &[u8]) -> IResult<&[u8], u64> {
+    verify(be_u64, |version| *version <= COUNT_MAX).parse(input)
 }
 
 pub(super) fn push_flushes(flushes: &Flushes, into: &mut Vec<u8>) {
@@ -80,7 +94,7 @@ pub(super) fn push_flushes(flushes: &Flushes, into: &mut Vec<u8>) {
 }
 
 pub(super) fn flushes(input: &[u8]) -> IResult<&[u8], Flushes> {
-    (be_u64, be_u64, be_u64)
+    (version, be_u64, version)
         .map(|(flushed, at_unix_ms, noted)| Flushes {
             flushed,
             at_unix_ms,

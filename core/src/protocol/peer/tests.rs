@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::replication::wire::COUNT_MAX;
 
 const FRAME_BYTES_MAX: usize = 64 * 1024;
 
@@ -308,7 +309,7 @@ proptest! {
             known_generation: number.rotate_left(23),
             serving: flags.0,
             holds_data: flags.1,
-            flushes: Flushes { flushed: number, at_unix_ms: number / 3, noted: number / 5 },
+            flushes: Flushes { flushed: number & COUNT_MAX, at_unix_ms: number / 3, noted: number / 5 },
         };
         for node in [None, Some(introduction)] {
             check_round_trip(&Frame::Hello { lowest, highest, guid: &text, node })?;
@@ -325,7 +326,7 @@ proptest! {
         let (unix_ms, noted) = (number / 3, number / 5);
         for step in [
             FlushStep::Hold,
-            FlushStep::Drop { version: number },
+            FlushStep::Drop { version: number & COUNT_MAX },
             FlushStep::At { unix_ms, noted },
         ] {
             check_round_trip(&Frame::Flush { number: noted, step })?;
@@ -339,7 +340,8 @@ proptest! {
                 owners: vec![owner; usize::from(code) % 4],
             }))?;
         }
-        check_round_trip(&Frame::FlushReply { version: number, held: flags.0 })?;
+        let version = number & COUNT_MAX;
+        check_round_trip(&Frame::FlushReply { version, held: flags.0 })?;
         check_round_trip(&Frame::StatusRequest)?;
         check_round_trip(&Frame::FiguresRequest)?;
         check_round_trip(&Frame::Unknown { kind })?;

@@ -12,6 +12,10 @@ use crate::replication::record::Term;
 use crate::replication::store::Arrival;
 use crate::time::Time;
 
+/// A backup holds so many times what a primary lets become unacknowledged before it stops: a primary
+/// that has taken over may have more from each that was in sync, and a merge brings more than that.
+const TAILS_MAX: usize = 16;
+
 /// What a message of the primary says beside its entry.
 pub(super) struct Progress {
     pub(super) position: u64,
@@ -57,8 +61,10 @@ impl Replica {
         }
         self.tail
             .commit(progress.committed, progress.settled, |_| {});
+        let has_room = self.tail.bytes() < self.settings.tail_bytes_max * TAILS_MAX;
         if let Some(entry) = entry
             && progress.position == self.applied + 1
+            && has_room
         {
             self.applied = progress.position;
             self.take_live(entry, progress.position, cx);

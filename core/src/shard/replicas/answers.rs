@@ -33,9 +33,10 @@ pub(super) fn memory_of(outcome: &Outcome<'_>) -> Bytes {
 }
 
 /// Reads what [`memory_of`] has written, on this node or on another. What another release has
-/// written in a form of its own can't be told again.
-pub(super) fn remembered(bytes: &[u8]) -> Outcome<'static> {
-    let answer = decode_answer(bytes).map(|answer| answer.outcome);
+/// written in a form of its own can't be told again, nor what never came of `operation`.
+pub(super) fn remembered(bytes: &[u8], operation: &Operation<'_>) -> Outcome<'static> {
+    let answer = decode_answer(bytes).map(|answer| answer.outcome).ok();
+    let answer = answer.filter(|outcome| outcome.can_come_of(operation));
     answer.unwrap_or(Outcome::Failed(Failure::Unknown))
 }
 

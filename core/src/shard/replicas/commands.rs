@@ -119,7 +119,7 @@ impl Shard {
                     Admission::Execute => None,
                     Admission::Done { answer, after } => {
                         replicas.figures.repeated += 1;
-                        let outcome = remembered(&answer);
+                        let outcome = remembered(&answer, operation);
                         return Gate::Answered(Repeated { outcome, after });
                     }
                     Admission::Forgotten => {

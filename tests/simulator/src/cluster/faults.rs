@@ -11,7 +11,7 @@ use crate::world::{Crash, HostId};
 /// What is wrong.
 #[derive(Default)]
 pub(super) struct Faults {
-    on: bool,
+    pub(super) on: bool,
     /// There has been time for some.
     pub(super) have_begun: bool,
     /// Hosts that were told to stop.
@@ -136,7 +136,7 @@ impl Run {
     }
 
     /// Whether the process on `host` may end.
-    fn may_end(&mut self, host: HostId) -> bool {
+    pub(super) fn may_end(&mut self, host: HostId) -> bool {
         if self.plan.whole && self.not_settled().is_some() {
             return false;
         }
@@ -168,7 +168,7 @@ impl Run {
         self.plan.majority || impaired.filter(|(other, _)| *other != host).count() == 0
     }
 
-    fn impair(&mut self, host: HostId, milliseconds: u64) {
+    pub(super) fn impair(&mut self, host: HostId, milliseconds: u64) {
         let until = self.world.time().plus_millis(milliseconds);
         self.faults.impaired.push((host, until));
     }
@@ -214,11 +214,20 @@ impl Run {
         }
         let most = self.random.pick(&[100, 600, 3000, 12_000]);
         let milliseconds = self.random.between(10, most);
+        self.suspend_for(host, milliseconds);
+    }
+
+    /// Has a host sleep. Returns whether it may.
+    pub(super) fn suspend_for(&mut self, host: HostId, milliseconds: u64) -> bool {
+        if !self.may_impair(host) || !self.world.is_host_up(host) {
+            return false;
+        }
         self.world.count("suspensions");
         self.impair(host, milliseconds + 1000);
         self.world.suspend_host(host, milliseconds);
         let until = self.world.time().plus_millis(milliseconds);
         self.faults.asleep_until = self.faults.asleep_until.max(until);
+        true
     }
 
     fn cut_way(&mut self, from: HostId, to: HostId) {

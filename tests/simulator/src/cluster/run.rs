@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use zufar_core::time::Time;
 
+use super::bias::Bias;
 use super::check::{RecordId, Records};
 use super::faults::Faults;
 use super::keys::partition_of;
@@ -97,6 +98,7 @@ pub(super) struct Run {
     pub(super) records: Records,
     pub(super) watch: Watch,
     pub(super) faults: Faults,
+    pub(super) bias: Bias,
     /// Hosts that have had a process, or are to have one.
     pub(super) hosts: usize,
     generations: Vec<u64>,
@@ -118,6 +120,11 @@ pub(super) struct Run {
 #[must_use]
 pub fn run(mut random: Random, told: bool) -> Report {
     let plan = Plan::draw(&mut random);
+    run_as(plan, random, told)
+}
+
+/// Runs what was drawn.
+pub(super) fn run_as(plan: Plan, random: Random, told: bool) -> Report {
     let mut run = Run::new(plan, random, told);
     let mut settled_ms = 0;
     let result = run.all(&mut settled_ms);
@@ -193,6 +200,7 @@ impl Run {
             watch: Watch::new(&watched),
             watched,
             faults: Faults::default(),
+            bias: Bias::default(),
             hosts: plan.workers.len(),
             generations: vec![0; plan.hosts()],
             partitions: (!plan.whole).then_some(partitions),
@@ -321,6 +329,7 @@ impl Run {
                 return Ok(());
             }
             self.react(incident)?;
+            self.strike_at_bad_moments();
             if let Some(violation) = self.violation.take() {
                 return Err(violation);
             }

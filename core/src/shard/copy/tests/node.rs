@@ -243,6 +243,8 @@ pub(super) struct Node {
     pub(super) has_disk: bool,
     /// Whether anything has been evicted that nothing else had.
     pub(super) has_lost: bool,
+    /// The disk writes nothing for now.
+    pub(super) writes_held: bool,
     disk: Model,
     bag: Bag,
     done: VecDeque<Completion>,
@@ -268,6 +270,7 @@ impl Node {
             },
             has_disk,
             has_lost: false,
+            writes_held: false,
             disk: Model::default(),
             bag: Bag::default(),
             done: VecDeque::new(),
@@ -389,6 +392,9 @@ impl Node {
         }
         let mut at = random.below(self.bag.requests.len());
         if self.bag.requests[at].lane() == Lane::Ordered {
+            if self.writes_held {
+                return;
+            }
             let ordered = |request: &Request| request.lane() == Lane::Ordered;
             let first = self.bag.requests.iter().position(ordered);
             at = first.expect("there is one");
@@ -418,6 +424,36 @@ impl Node {
         }
         while let Some(completion) = self.done.pop_front() {
             self.shard.handle_disk(self.now, completion, &mut self.bag);
+        }
+    }
+
+    /// Has the disk read what it was asked for; another time it will be answered.
+    pub(super) fn read_all(&mut self) {
+        let is_read = |request: &Request| request.lane() != Lane::Ordered;
+        while let Some(at) = self.bag.requests.iter().position(is_read) {
+            let request = self.bag.requests.remove(at).expect("it is there");
+            self.done.push_back(self.disk.perform(request));
+        }
+    }
+
+    /// Lets all reads come to their end, and what they lead to, while nothing is written.
+    pub(super) fn purge_all(&mut self) {
+        for _ in 0..40 {
+            self.read_all();
+            while let Some(completion) = self.done.pop_front() {
+                self.shard.handle_disk(self.now, completion, &mut self.bag);
+            }
+            self.drive();
+        }
+    }
+
+    /// What the disk has is found out anew: nothing that it should not have stays unseen.
+    pub(super) fn find_out_anew(&mut self) {
+        if self.has_disk {
+            for _ in 0..70 {
+                self.shard.note_stale(PARTITION);
+            }
+            self.settle();
         }
     }
 
