@@ -29,7 +29,8 @@ impl Cluster {
     pub fn start(count: usize, options: impl Fn(usize) -> NodeOptions) -> Self {
         let mut nodes: Vec<Node> = Vec::new();
         for number in 0..count {
-            let options = options(number).guid(&number.to_string());
+            let mut options = options(number).guid(&number.to_string());
+            options.number = number;
             let options = match nodes.first() {
                 Some(first) => options.flags(["--join", &peer_address(first)]),
                 None => options.flags(["--cluster", "zufar"]),
@@ -78,7 +79,7 @@ const REPLICAS: u64 = 2;
 /// # Panics
 /// When it does not come to that.
 pub fn await_shared_out(nodes: &[&Node]) {
-    let copies = REPLICAS.min(nodes.len() as u64);
+    let copies = copies(nodes.len());
     let mut clients: Vec<Client> = nodes.iter().map(|node| node.client()).collect();
     let mut of_each = |name: &str| -> Vec<u64> {
         let figures = clients.iter_mut().map(|client| client.stat("zufar", name));
@@ -92,6 +93,11 @@ pub fn await_shared_out(nodes: &[&Node]) {
         let settled = all && held == copies * PARTITIONS && fills == 0;
         (settled && primaries == placed(nodes)).then_some(())
     });
+}
+
+/// How many of so many nodes hold each item.
+pub(crate) fn copies(nodes: usize) -> u64 {
+    REPLICAS.min(nodes as u64)
 }
 
 /// How many primaries the placement gives to each of these nodes, as the first of them sees it.

@@ -7,7 +7,8 @@
 //! `ZUFAR_CLUSTER=3` asks for it. Nodes that a test itself makes a cluster of have no companions,
 //! nor has a memcached. What is done to the process of a node (killed, stopped, started) is done to
 //! all of its cluster at once: what a test then finds has come from their disks, and not from a
-//! companion's memory. `tests/alone.txt` names the tests that are left out, and says why.
+//! companion's memory. A cluster all of which was down serves a partition once its nodes have
+//! compared their disks, so the first client after a start waits for that. `tests/alone.txt` names the tests that are left out, and says why.
 
 use std::path::{Path, PathBuf};
 
@@ -29,8 +30,9 @@ pub(crate) fn of(options: &NodeOptions) -> Vec<Node> {
 /// A companion has all that the node has, but for what must be its own.
 fn companion(options: &NodeOptions, number: usize) -> NodeOptions {
     let guid = format!("{}-{number}", options.guid);
-    let companion = options.clone().guid(&guid);
-    let companion = companion.runtime(&program::runtime_of(number));
+    let mut companion = options.clone().guid(&guid);
+    companion.number = number;
+    companion.runtime = None;
     match &options.data_dir {
         None => companion,
         // Next to the node's, so that the next node there finds that of its companions.

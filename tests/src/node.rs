@@ -6,6 +6,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{io, iter};
 
@@ -19,7 +20,7 @@ use crate::{Client, PATIENCE, cluster, companions, ports, wait_for};
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
     pub(crate) program: Program,
-    runtime: Option<String>,
+    pub(crate) runtime: Option<String>,
     memory_mib: u32,
     threads: u16,
     disk: bool,
@@ -28,6 +29,8 @@ pub struct NodeOptions {
     connections_max: Option<u32>,
     idle_timeout_s: Option<u32>,
     pub(crate) guid: String,
+    /// Its place among the nodes of its cluster, by which it gets one of several runtimes.
+    pub(crate) number: usize,
     unix_socket: bool,
     pub(crate) flags: Vec<String>,
     config: String,
@@ -46,6 +49,7 @@ impl Default for NodeOptions {
             connections_max: None,
             idle_timeout_s: None,
             guid: "7".to_owned(),
+            number: 0,
             unix_socket: false,
             flags: Vec::new(),
             config: String::new(),
@@ -158,9 +162,7 @@ impl NodeOptions {
         node.companions = companions;
         companions::introduce(&mut node);
         node.start();
-        if !node.companions.is_empty() {
-            cluster::await_shared_out(&node.all().collect::<Vec<_>>());
-        }
+        node.await_shared_out();
         node
     }
 
@@ -181,6 +183,7 @@ impl NodeOptions {
             child: None,
             companions: Vec::new(),
             cluster_flags: Vec::new(),
+            is_shared_out: AtomicBool::new(true),
         }
     }
 }
@@ -201,6 +204,8 @@ pub struct Node {
     pub(crate) companions: Vec<Node>,
     /// What tells it of the other nodes of its cluster.
     pub(crate) cluster_flags: Vec<String>,
+    /// Since the last start its cluster has been whole.
+    is_shared_out: AtomicBool,
 }
 
 impl Node {
@@ -219,6 +224,21 @@ impl Node {
     /// This node and its companions.
     pub fn all(&self) -> impl Iterator<Item = &Self> {
         iter::once(self).chain(&self.companions)
+    }
+
+    /// How many nodes hold each item.
+    #[must_use]
+    pub fn copies(&self) -> u64 {
+        cluster::copies(self.all().count())
+    }
+
+    /// A figure of this node and its companions together.
+    ///
+    /// # Panics
+    /// If one of them does not show it.
+    #[must_use]
+    pub fn total(&self, group: &str, name: &str) -> u64 {
+        self.all().map(|it| it.client().stat(group, name)).sum()
     }
 
     /// The flags that it is started with from now on, in place of those before.
@@ -265,14 +285,22 @@ impl Node {
         self.home.path().join("socket")
     }
 
-    /// A new connection.
+    /// A new connection. The first one after a start waits until the cluster, if the node has
+    /// companions, has shared out what there is.
     ///
     /// # Panics
     /// If it can't be made.
     #[must_use]
     pub fn client(&self) -> Client {
+        self.await_shared_out();
         self.try_client()
             .unwrap_or_else(|error| panic!("connect to port {}: {error}", self.port))
+    }
+
+    fn await_shared_out(&self) {
+        if !self.is_shared_out.swap(true, Ordering::Relaxed) {
+            cluster::await_shared_out(&self.all().collect::<Vec<_>>());
+        }
     }
 
     fn try_client(&self) -> io::Result<Client> {
@@ -306,6 +334,7 @@ impl Node {
     pub fn launch(&mut self) {
         assert!(self.child.is_none(), "the node runs already");
         self.launch_alone();
+        *self.is_shared_out.get_mut() = self.companions.is_empty();
         for companion in &mut self.companions {
             if !companion.is_running() {
                 companion.launch_alone();
@@ -376,7 +405,8 @@ impl Node {
         let text = format!("guid = \"{}\"\n{}", options.guid, options.config);
         fs::write(&config, text).expect("the configuration can be written");
         command.arg(config);
-        let runtime = options.runtime.clone().unwrap_or_else(program::runtime);
+        let runtime = options.runtime.clone();
+        let runtime = runtime.unwrap_or_else(|| program::runtime_of(options.number));
         command.args(["--runtime", &runtime]);
         if options.unix_socket {
             command.arg("--unix-socket").arg(self.unix_socket());

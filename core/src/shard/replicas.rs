@@ -362,6 +362,12 @@ impl Shard {
         });
     }
 
+    /// Whether its replicas are of the cluster whose formation is called so on the wire.
+    pub(crate) fn is_of(&self, formation: u64) -> bool {
+        let own = self.replicas.as_ref().and_then(|it| it.view.formation);
+        own.is_some_and(|own| own.is_named(formation))
+    }
+
     /// Another node's replica says something to the one of `partition`.
     pub(crate) fn hear(
         &mut self,
