@@ -193,6 +193,27 @@ pub enum Operation<'a> {
     Inspect,
 }
 
+impl Operation<'_> {
+    /// Whether it may change anything: a meta get may, for the token that it hands out.
+    #[must_use]
+    pub fn may_change(&self) -> bool {
+        match self {
+            Self::Fetch(fetch) => fetch.meta || fetch.touch.is_some() || fetch.vivify.is_some(),
+            Self::Store(_) | Self::Delete(_) | Self::Arithmetic(_) => true,
+            Self::Inspect => false,
+        }
+    }
+
+    /// What can be said of it if a node was asked and nobody knows whether that has carried it out.
+    #[must_use]
+    pub fn unanswered(&self) -> Failure {
+        match self.may_change() {
+            true => Failure::Unknown,
+            false => Failure::Unreachable,
+        }
+    }
+}
+
 /// An item as one command met it.
 #[derive(Clone, Debug)]
 pub struct Item<'a> {
@@ -237,7 +258,8 @@ pub enum Failure {
     DiskRead,
     /// The disk is at its limit and `when-full` is `refuse`.
     DiskFull,
-    /// No node that could answer for the partition was found in time; nothing was changed.
+    /// No node that could answer for the partition was found in time, or it has not answered;
+    /// nothing was changed.
     Unreachable,
     /// Another node was asked and has not answered in time: it may or may not have been done.
     Unknown,

@@ -271,16 +271,34 @@ figures! {
 }
 
 impl Figures {
-    /// Counts a finished command. The one place for all that commands move, but for
-    /// `total_items` and what only the memory tier sees.
+    /// Counts a finished command, under its key's prefix, too, if that is switched on. The one
+    /// place for all that commands move, but for `total_items` and what only the memory tier sees.
+    ///
+    /// A command counts where a client has asked for it, whichever node has carried it out: so a
+    /// client finds its own requests in the figures of the server that it talks to.
     #[inline]
-    pub fn count(&mut self, operation: &Operation<'_>, outcome: &Outcome<'_>) {
+    pub fn count(&mut self, key: &[u8], operation: &Operation<'_>, outcome: &Outcome<'_>) {
+        if self.detail.enabled {
+            self.count_detail(key, operation, outcome);
+        }
         match operation {
             Operation::Fetch(fetch) => self.count_fetch(fetch, outcome),
             Operation::Store(store) => self.count_store(store, outcome),
             Operation::Delete(delete) => self.count_delete(delete, outcome),
             Operation::Arithmetic(arithmetic) => self.count_arithmetic(arithmetic, outcome),
             Operation::Inspect => self.cmd_meta += 1,
+        }
+    }
+
+    fn count_detail(&mut self, key: &[u8], operation: &Operation<'_>, outcome: &Outcome<'_>) {
+        match operation {
+            Operation::Fetch(_) => {
+                let hit = matches!(outcome, Outcome::Item(_));
+                self.detail.count_get(key, hit);
+            }
+            Operation::Store(_) => self.detail.count_set(key),
+            Operation::Delete(_) => self.detail.count_delete(key),
+            Operation::Arithmetic(_) | Operation::Inspect => {}
         }
     }
 

@@ -1,7 +1,7 @@
 //! Requests for partitions whose primary is on another node.
 //!
-//! Decides where each goes and in which order, when it is sent once more, and when its time is
-//! up. Refuses to know links, frames, who is alive, and how a primary is found.
+//! Decides where each goes and in which order, when it is sent once more, when its time is up, and
+//! that it counts once. Refuses to know links, frames, who is alive, and how a primary is found.
 //!
 //! Requests of one partition keep their order. All that are unfinished form a lane, and all that
 //! have been sent went to one node, for one term, under one *epoch*. When that node turns out not
@@ -22,6 +22,7 @@ use alloc::vec::Vec;
 
 use crate::command::owned::{CommandBuffers, OwnedCommand};
 use crate::command::{Failure, Operation, Outcome, StoreMode};
+use crate::figures::Figures;
 use crate::hash::KeyHash;
 use crate::member::NodeId;
 use crate::message::{Refusal, Token};
@@ -109,6 +110,8 @@ pub(crate) struct Forwarding {
     /// Lanes that want to be looked at, by when.
     resting: BTreeSet<(Time, u16)>,
     buffers: CommandBuffers,
+    /// What the requests that others have answered have moved.
+    pub(crate) figures: Figures,
     /// Requests that were to be sent once more, since the start.
     pub(crate) resent: u64,
     /// Answers to requests that had been finished otherwise, since the start.
@@ -133,6 +136,7 @@ impl Forwarding {
             epochs: BTreeMap::new(),
             resting: BTreeSet::new(),
             buffers: CommandBuffers::default(),
+            figures: Figures::default(),
             resent: 0,
             stale_answers: 0,
             answered_us: 0,
@@ -234,7 +238,12 @@ impl Forwarding {
     }
 
     /// A request has been answered: whose it was, unless that is of no interest any more.
-    pub(crate) fn finish(&mut self, now: Time, sequence: u64) -> Option<Token> {
+    pub(crate) fn finish(
+        &mut self,
+        now: Time,
+        sequence: u64,
+        outcome: &Outcome<'_>,
+    ) -> Option<Token> {
         let Some(pending) = self.take(sequence) else {
             self.stale_answers += 1;
             return None;
@@ -251,7 +260,10 @@ impl Forwarding {
         lane.refusals_in_row = 0;
         lane.refusals = 0;
         self.leave(partition, sequence);
-        self.buffers.recycle(pending.command);
+        let command = pending.command;
+        self.figures
+            .count(command.key(), &command.operation(), outcome);
+        self.buffers.recycle(command);
         Some(pending.token)
     }
 
@@ -348,10 +360,9 @@ impl Forwarding {
             && pending.deadline <= now
         {
             let (sequence, partition) = (self.first, pending.command.hash.partition());
-            let failure = if pending.tried.is_some() {
-                Failure::Unknown
-            } else {
-                Failure::Unreachable
+            let failure = match pending.tried {
+                Some(_) => pending.command.operation().unanswered(),
+                None => Failure::Unreachable,
             };
             let pending = self.take(sequence).expect("it was there a moment ago");
             self.leave(partition, sequence);
@@ -439,7 +450,8 @@ impl Forwarding {
         for sequence in passed {
             if let Some(pending) = self.take(sequence) {
                 self.leave(partition, sequence);
-                sink.fail(pending.token, Failure::Unknown);
+                let failure = pending.command.operation().unanswered();
+                sink.fail(pending.token, failure);
                 self.buffers.recycle(pending.command);
             }
         }

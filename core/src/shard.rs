@@ -280,10 +280,7 @@ impl Shard {
             Applied::Met(met) => Outcome::Item(met.item(&self.cache)),
             Applied::Plain(outcome) => outcome,
         };
-        self.figures.count(operation, &outcome);
-        if self.figures.detail.enabled {
-            count_detail(&mut self.figures, key, operation, &outcome);
-        }
+        self.figures.count(key, operation, &outcome);
         if is_write(operation)
             && self.pressure(now) != Pressure::None
             && !matches!(outcome, Outcome::Item(_))
@@ -471,7 +468,7 @@ impl Shard {
     /// began. Until it comes, whatever makes a new version out of an item would carry it past
     /// the flush: neither before it nor after it.
     fn must_wait(&self, now: Now, operation: &Operation<'_>) -> bool {
-        let for_flush = !self.flushes_to_come.is_empty() && draws_version(operation);
+        let for_flush = !self.flushes_to_come.is_empty() && operation.may_change();
         for_flush || (is_write(operation) && self.pressure(now) == Pressure::Hard)
     }
 
@@ -681,24 +678,6 @@ impl Shard {
     }
 }
 
-/// Counts a command under its key's prefix.
-fn count_detail(
-    figures: &mut Figures,
-    key: &[u8],
-    operation: &Operation<'_>,
-    outcome: &Outcome<'_>,
-) {
-    match operation {
-        Operation::Fetch(_) => {
-            let hit = matches!(outcome, Outcome::Item(_));
-            figures.detail.count_get(key, hit);
-        }
-        Operation::Store(_) => figures.detail.count_set(key),
-        Operation::Delete(_) => figures.detail.count_delete(key),
-        Operation::Arithmetic(_) | Operation::Inspect => {}
-    }
-}
-
 /// Even shares of the memory limit, in bytes.
 pub(crate) fn fair_share(memory_bytes: u64, workers: u16) -> usize {
     usize::try_from(memory_bytes / u64::from(workers)).unwrap_or(usize::MAX)
@@ -725,12 +704,6 @@ fn is_write(operation: &Operation<'_>) -> bool {
         Operation::Store(_) | Operation::Delete(_) | Operation::Arithmetic(_) => true,
         Operation::Inspect => false,
     }
-}
-
-/// Whether it may draw a version: a meta get may, for the token that it hands out.
-fn draws_version(operation: &Operation<'_>) -> bool {
-    let hands_out = matches!(operation, Operation::Fetch(fetch) if fetch.meta);
-    hands_out || is_write(operation)
 }
 
 impl Met {

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::{Node, NodeOptions, PATIENCE, program, wait_for};
+use crate::{Client, Node, NodeOptions, PATIENCE, program, wait_for};
 
 /// The nodes, by the order of their starts. Node `n` is called `n`.
 #[derive(Debug)]
@@ -29,7 +29,8 @@ impl Cluster {
     pub fn start(count: usize, options: impl Fn(usize) -> NodeOptions) -> Self {
         let mut nodes: Vec<Node> = Vec::new();
         for number in 0..count {
-            let options = options(number).guid(&number.to_string());
+            let mut options = options(number).guid(&number.to_string());
+            options.number = number;
             let options = match nodes.first() {
                 Some(first) => options.flags(["--join", &peer_address(first)]),
                 None => options.flags(["--cluster", "zufar"]),
@@ -37,6 +38,14 @@ impl Cluster {
             nodes.push(options.start());
         }
         Self { nodes }
+    }
+
+    /// Waits until all nodes are primaries of what they should be, and hold all replicas.
+    ///
+    /// # Panics
+    /// When it does not come to that.
+    pub fn await_shared_out(&self) {
+        await_shared_out(&self.nodes.iter().collect::<Vec<_>>());
     }
 
     /// Waits until each of the nodes `of` shows these rows, in any state of load.
@@ -58,6 +67,58 @@ impl Cluster {
             });
         }
     }
+}
+
+const PARTITIONS: u64 = 4096;
+/// The default of `--replication-factor`.
+const REPLICAS: u64 = 2;
+
+/// Waits until these nodes are primaries of everything together, each of what the placement gives
+/// it, as many hold each partition as should, and nothing is on its way any more.
+///
+/// # Panics
+/// When it does not come to that.
+pub fn await_shared_out(nodes: &[&Node]) {
+    let copies = copies(nodes.len());
+    let mut clients: Vec<Client> = nodes.iter().map(|node| node.client()).collect();
+    let mut of_each = |name: &str| -> Vec<u64> {
+        let figures = clients.iter_mut().map(|client| client.stat("zufar", name));
+        figures.collect()
+    };
+    wait_for("the partitions to be shared out", PATIENCE, || {
+        let primaries = of_each("partitions_primary");
+        let held: u64 = of_each("replicas_in_sync").iter().sum();
+        let fills: u64 = of_each("fills_given").iter().sum();
+        let all = primaries.iter().sum::<u64>() == PARTITIONS;
+        let settled = all && held == copies * PARTITIONS && fills == 0;
+        (settled && primaries == placed(nodes)).then_some(())
+    });
+}
+
+/// How many of so many nodes hold each item.
+pub(crate) fn copies(nodes: usize) -> u64 {
+    REPLICAS.min(nodes as u64)
+}
+
+/// How many primaries the placement gives to each of these nodes, as the first of them sees it.
+fn placed(nodes: &[&Node]) -> Vec<u64> {
+    let output = Command::new(program::zufar())
+        .args(["partitions", &peer_address(nodes[0])])
+        .env_remove("ZUFAR_SECRET")
+        .output()
+        .expect("the program can be run");
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    let of = |node: &&Node| {
+        let mut rows = rows.iter();
+        let row = rows.find(|row| row.last() == Some(&node.guid()));
+        row.and_then(|row| row[0].parse().ok()).unwrap_or(0)
+    };
+    nodes.iter().map(of).collect()
 }
 
 /// Where other nodes reach it.

@@ -6,13 +6,15 @@
 //!
 //! The program is `zufar` beside the test executables in the target directory, or what
 //! `ZUFAR_BIN` names. `ZUFAR_RUNTIME` chooses the runtime (default: the program's first), so the same
-//! cases run over every one. `ZUFAR_STAND_IN=memcached` runs the cases that a plain memcached can
-//! answer against the memcached of this machine; the others end at once.
+//! cases run over every one; of `mixed`, or a list, the nodes of a cluster take one after the other. `ZUFAR_STAND_IN=memcached` runs the cases that a plain memcached can
+//! answer against the memcached of this machine; the others end at once. `ZUFAR_CLUSTER=3` gives each
+//! lone node two companions; the module `companions` says what that means.
 #![forbid(unsafe_code)]
 
 pub mod answers;
 pub mod client;
 pub mod cluster;
+mod companions;
 pub mod differential;
 pub mod history;
 pub mod node;

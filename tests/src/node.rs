@@ -1,35 +1,38 @@
-//! One node under test: its process, its ports, its data.
+//! One node under test: its process, its ports, its data, and those of its companions.
 //!
 //! Decides how it is started, probed, stopped, killed and started again. Refuses to know what a
-//! test does with it.
+//! test does with it, and which companions it has ([`crate::companions`]).
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use std::{io, iter};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::program::{self, Program};
-use crate::{Client, PATIENCE, ports, wait_for};
+use crate::{Client, PATIENCE, cluster, companions, ports, wait_for};
 
 /// How a node is started. The defaults are small: 64 MiB, two threads, data on disk.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
-    program: Program,
-    runtime: Option<String>,
+    pub(crate) program: Program,
+    pub(crate) runtime: Option<String>,
     memory_mib: u32,
     threads: u16,
     disk: bool,
-    data_dir: Option<PathBuf>,
+    pub(crate) data_dir: Option<PathBuf>,
     item_size: Option<String>,
     connections_max: Option<u32>,
     idle_timeout_s: Option<u32>,
-    guid: String,
+    pub(crate) guid: String,
+    /// Its place among the nodes of its cluster, by which it gets one of several runtimes.
+    pub(crate) number: usize,
     unix_socket: bool,
-    flags: Vec<String>,
+    pub(crate) flags: Vec<String>,
     config: String,
 }
 
@@ -46,6 +49,7 @@ impl Default for NodeOptions {
             connections_max: None,
             idle_timeout_s: None,
             guid: "7".to_owned(),
+            number: 0,
             unix_socket: false,
             flags: Vec::new(),
             config: String::new(),
@@ -146,18 +150,30 @@ impl NodeOptions {
         self
     }
 
-    /// Starts the node and waits until it answers.
+    /// Starts the node and waits until it answers, and with companions until they have shared
+    /// out what there is.
     ///
     /// # Panics
     /// When it doesn't.
     #[must_use]
     pub fn start(self) -> Node {
+        let companions = companions::of(&self);
+        let mut node = self.prepared();
+        node.companions = companions;
+        companions::introduce(&mut node);
+        node.start();
+        node.await_shared_out();
+        node
+    }
+
+    /// A node that has not been started yet.
+    pub(crate) fn prepared(self) -> Node {
         let home = TempDir::with_prefix("zufar-test-").expect("a temporary directory can be made");
         let data_dir = self
             .data_dir
             .clone()
             .unwrap_or_else(|| home.path().join("data"));
-        let mut node = Node {
+        Node {
             port: ports::reserve(),
             peer_port: ports::reserve(),
             log: home.path().join("log"),
@@ -165,13 +181,17 @@ impl NodeOptions {
             data_dir,
             home,
             child: None,
-        };
-        node.start();
-        node
+            companions: Vec::new(),
+            cluster_flags: Vec::new(),
+            is_shared_out: AtomicBool::new(true),
+        }
     }
 }
 
 /// A running node, or one between two runs. It is killed when it goes out of scope.
+///
+/// If it has companions, all that is done to it as a process (killed, stopped, started) is done to
+/// all of them at once, unless a method says otherwise. Clients talk to this one.
 #[derive(Debug)]
 pub struct Node {
     options: NodeOptions,
@@ -181,6 +201,11 @@ pub struct Node {
     data_dir: PathBuf,
     log: PathBuf,
     child: Option<Child>,
+    pub(crate) companions: Vec<Node>,
+    /// What tells it of the other nodes of its cluster.
+    pub(crate) cluster_flags: Vec<String>,
+    /// Since the last start its cluster has been whole.
+    is_shared_out: AtomicBool,
 }
 
 impl Node {
@@ -194,6 +219,26 @@ impl Node {
     #[must_use]
     pub fn guid(&self) -> &str {
         &self.options.guid
+    }
+
+    /// This node and its companions.
+    pub fn all(&self) -> impl Iterator<Item = &Self> {
+        iter::once(self).chain(&self.companions)
+    }
+
+    /// How many nodes hold each item.
+    #[must_use]
+    pub fn copies(&self) -> u64 {
+        cluster::copies(self.all().count())
+    }
+
+    /// A figure of this node and its companions together.
+    ///
+    /// # Panics
+    /// If one of them does not show it.
+    #[must_use]
+    pub fn total(&self, group: &str, name: &str) -> u64 {
+        self.all().map(|it| it.client().stat(group, name)).sum()
     }
 
     /// The flags that it is started with from now on, in place of those before.
@@ -240,14 +285,22 @@ impl Node {
         self.home.path().join("socket")
     }
 
-    /// A new connection.
+    /// A new connection. The first one after a start waits until the cluster, if the node has
+    /// companions, has shared out what there is.
     ///
     /// # Panics
     /// If it can't be made.
     #[must_use]
     pub fn client(&self) -> Client {
+        self.await_shared_out();
         self.try_client()
             .unwrap_or_else(|error| panic!("connect to port {}: {error}", self.port))
+    }
+
+    fn await_shared_out(&self) {
+        if !self.is_shared_out.swap(true, Ordering::Relaxed) {
+            cluster::await_shared_out(&self.all().collect::<Vec<_>>());
+        }
     }
 
     fn try_client(&self) -> io::Result<Client> {
@@ -274,12 +327,22 @@ impl Node {
         self.await_ready();
     }
 
-    /// Starts the process and waits for nothing.
+    /// Starts the process and waits for nothing. Companions that run stay as they are.
     ///
     /// # Panics
     /// When it can't be started, or runs already.
     pub fn launch(&mut self) {
         assert!(self.child.is_none(), "the node runs already");
+        self.launch_alone();
+        *self.is_shared_out.get_mut() = self.companions.is_empty();
+        for companion in &mut self.companions {
+            if !companion.is_running() {
+                companion.launch_alone();
+            }
+        }
+    }
+
+    fn launch_alone(&mut self) {
         let log = self.open_log();
         let errors = log.try_clone().expect("a file can be shared");
         let mut command = match self.options.program {
@@ -299,6 +362,13 @@ impl Node {
     /// # Panics
     /// When it doesn't.
     pub fn await_ready(&mut self) {
+        self.await_ready_alone();
+        for companion in &mut self.companions {
+            companion.await_ready_alone();
+        }
+    }
+
+    fn await_ready_alone(&mut self) {
         let start = Instant::now();
         while self.version().is_none() {
             let child = self.child.as_mut().expect("the node has been launched");
@@ -335,7 +405,8 @@ impl Node {
         let text = format!("guid = \"{}\"\n{}", options.guid, options.config);
         fs::write(&config, text).expect("the configuration can be written");
         command.arg(config);
-        let runtime = options.runtime.clone().unwrap_or_else(program::runtime);
+        let runtime = options.runtime.clone();
+        let runtime = runtime.unwrap_or_else(|| program::runtime_of(options.number));
         command.args(["--runtime", &runtime]);
         if options.unix_socket {
             command.arg("--unix-socket").arg(self.unix_socket());
@@ -360,6 +431,7 @@ impl Node {
             command.args(["--idle-timeout", &seconds.to_string()]);
         }
         command.args(&options.flags);
+        command.args(&self.cluster_flags);
         command
     }
 
@@ -391,30 +463,49 @@ impl Node {
     /// # Panics
     /// If it isn't running.
     pub fn kill_9(&mut self) {
-        let mut child = self.child.take().expect("the node runs");
-        child.kill().expect("a child can be killed");
-        child.wait().expect("a killed child ends");
+        let mut children = self.take_children();
+        for child in &mut children {
+            child.kill().expect("a child can be killed");
+        }
+        for child in &mut children {
+            child.wait().expect("a killed child ends");
+        }
     }
 
-    /// Asks the process to stop and waits until it has.
+    /// Asks the process to stop and waits until it has. How companions end is of no matter.
     ///
     /// # Panics
     /// If it isn't running or does not stop.
     pub fn stop_with(&mut self, signal: Signal) -> ExitStatus {
-        let child = self.child.as_ref().expect("the node runs");
-        kill_process(Pid::from_child(child), signal).expect("a child can be signalled");
-        self.await_end()
+        self.stop_all_with(signal)[0]
     }
 
-    /// Waits until the process has ended by itself.
+    /// How each has ended, this one first.
+    fn stop_all_with(&mut self, signal: Signal) -> Vec<ExitStatus> {
+        let children = self.take_children();
+        for child in &children {
+            kill_process(Pid::from_child(child), signal).expect("a child can be signalled");
+        }
+        children.into_iter().map(await_end).collect()
+    }
+
+    /// The processes of all that run, this one's first.
+    fn take_children(&mut self) -> Vec<Child> {
+        let mut children = vec![self.child.take().expect("the node runs")];
+        for companion in &mut self.companions {
+            if companion.is_running() {
+                children.extend(companion.child.take());
+            }
+        }
+        children
+    }
+
+    /// Waits until the process has ended by itself, this one alone.
     ///
     /// # Panics
     /// If it hasn't been started or does not end.
     pub fn await_end(&mut self) -> ExitStatus {
-        let mut child = self.child.take().expect("the node runs");
-        wait_for("the process to stop", PATIENCE, || {
-            child.try_wait().expect("a child can be asked")
-        })
+        await_end(self.child.take().expect("the node runs"))
     }
 
     /// Asks the process to stop; it must exit with 0.
@@ -422,8 +513,10 @@ impl Node {
     /// # Panics
     /// If it doesn't.
     pub fn terminate(&mut self) {
-        let status = self.stop_with(Signal::TERM);
-        assert!(status.success(), "{status} on SIGTERM:\n{}", self.log());
+        let statuses = self.stop_all_with(Signal::TERM);
+        for (status, node) in statuses.iter().zip(self.all()) {
+            assert!(status.success(), "{status} on SIGTERM:\n{}", node.log());
+        }
     }
 
     /// Waits until all that has been acknowledged is written and synced.
@@ -431,6 +524,10 @@ impl Node {
     /// # Panics
     /// If that takes too long.
     pub fn await_written(&self) {
+        self.all().for_each(Self::await_written_alone);
+    }
+
+    fn await_written_alone(&self) {
         let mut client = self.client();
         wait_for("all to be on disk", PATIENCE, || {
             let stats = client.stats("zufar");
@@ -460,11 +557,18 @@ impl Drop for Node {
             let tail: Vec<&str> = log.lines().rev().take(30).collect();
             let tail: Vec<&str> = tail.into_iter().rev().collect();
             show(&format!(
-                "last lines of the node's log:\n{}",
+                "last lines of the log of node {}:\n{}",
+                self.guid(),
                 tail.join("\n")
             ));
         }
     }
+}
+
+fn await_end(mut child: Child) -> ExitStatus {
+    wait_for("the process to stop", PATIENCE, || {
+        child.try_wait().expect("a child can be asked")
+    })
 }
 
 /// Prints something beside a failing test's own message.

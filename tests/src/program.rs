@@ -1,7 +1,7 @@
-//! Which program is under test, where it is, and over which runtime it runs.
+//! Which program is under test, where it is, over which runtime it runs, and on how many nodes.
 //!
-//! Decides how it is found and that it is fresh. Refuses to know its flags, but for the one that
-//! names the runtime.
+//! Decides what the environment asks for, how the program is found and that it is fresh. Refuses
+//! to know its flags, but for the one that names the runtime.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -109,21 +109,56 @@ fn listed_runtimes(help: &str) -> Vec<String> {
         .collect()
 }
 
-/// The runtime under test: what `ZUFAR_RUNTIME` names, else the program's first.
+/// The runtime under test: what `ZUFAR_RUNTIME` names, else the program's first. Of several it is
+/// that of the node that a test talks to.
 ///
 /// # Panics
 /// If the program does not offer it.
 #[must_use]
 pub fn runtime() -> String {
-    let Ok(named) = std::env::var("ZUFAR_RUNTIME") else {
-        return runtimes()[0].clone();
-    };
+    runtime_of(0)
+}
+
+/// The runtime of the node of this number in its cluster; a list in `ZUFAR_RUNTIME` is gone
+/// through again and again. `mixed` is all that the program offers.
+///
+/// # Panics
+/// If the program does not offer it.
+#[must_use]
+pub fn runtime_of(number: usize) -> String {
     let offered = runtimes();
+    let named: Vec<String> = match std::env::var("ZUFAR_RUNTIME") {
+        Err(_) => vec![offered[0].clone()],
+        Ok(text) if text == "mixed" => offered.to_vec(),
+        Ok(text) => text.split(',').map(str::to_owned).collect(),
+    };
+    for name in &named {
+        assert!(
+            offered.contains(name),
+            "ZUFAR_RUNTIME={}: the program offers {offered:?}, and `mixed`",
+            named.join(",")
+        );
+    }
+    named[number % named.len()].clone()
+}
+
+/// How many nodes there are in place of each lone one that a test starts: what `ZUFAR_CLUSTER`
+/// says, else 1. See [`crate::companions`].
+///
+/// # Panics
+/// If it is no number from 1 to 7, or a stand-in is asked for, too.
+#[must_use]
+pub fn nodes_in_place_of_one() -> usize {
+    let Ok(text) = std::env::var("ZUFAR_CLUSTER") else {
+        return 1;
+    };
+    let count = text.parse().ok().filter(|count| (1..=7).contains(count));
+    let count = count.unwrap_or_else(|| panic!("ZUFAR_CLUSTER={text}: 1 to 7 nodes"));
     assert!(
-        offered.contains(&named),
-        "ZUFAR_RUNTIME={named}: the program offers {offered:?}"
+        count == 1 || !Program::is_stand_in(),
+        "ZUFAR_CLUSTER and ZUFAR_STAND_IN: memcached has no companions"
     );
-    named
+    count
 }
 
 /// The memcached of this machine, if it has one.

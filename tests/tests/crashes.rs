@@ -146,8 +146,23 @@ impl Writer {
     }
 }
 
-/// Asks for the lag until the connection breaks; returns up to when all is safe.
-fn watch(port: u16, dead: &AtomicBool) -> (Instant, u64) {
+/// Asks all nodes for their lag until a connection breaks; returns up to when all is safe.
+fn watch(ports: &[u16], dead: &AtomicBool) -> (Instant, u64) {
+    thread::scope(|scope| {
+        let each = ports
+            .iter()
+            .map(|port| scope.spawn(|| watch_one(*port, dead)));
+        let each: Vec<_> = each.collect();
+        let seen = each
+            .into_iter()
+            .map(|it| it.join().expect("it does not fail"));
+        seen.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
+            .expect("there is a node")
+    })
+}
+
+/// Asks for the lag until the connection breaks; returns up to when all is safe on this node.
+fn watch_one(port: u16, dead: &AtomicBool) -> (Instant, u64) {
     let mut watermark = None;
     let mut worst = 0;
     if let Ok(mut client) = Client::try_connect(port) {
@@ -173,9 +188,10 @@ fn watch(port: u16, dead: &AtomicBool) -> (Instant, u64) {
 
 fn round(node: &mut Node, writers: &mut [Writer], life: Duration) -> (Instant, Instant, u64) {
     let port = node.port();
+    let ports: Vec<u16> = node.all().map(Node::port).collect();
     let dead = AtomicBool::new(false);
     thread::scope(|scope| {
-        let watcher = scope.spawn(|| watch(port, &dead));
+        let watcher = scope.spawn(|| watch(&ports, &dead));
         for writer in writers {
             scope.spawn(|| writer.run(port));
         }

@@ -11,6 +11,8 @@ use zufar_tests::{Client, Node, PATIENCE, process, wait_for};
 
 /// Most that a crowd may cost in resident memory beyond what the node may hold anyway.
 const GROWTH_MIB_MAX: u64 = 96;
+/// What the node may hold anyway, and does not hold yet.
+const MEMORY_MIB: u32 = 64;
 
 /// A node, and what it takes while nobody does anything.
 struct Victim {
@@ -20,7 +22,8 @@ struct Victim {
 
 impl Victim {
     fn new() -> Self {
-        let node = Node::options().connections_max(8192).start();
+        let node = Node::options().memory_mib(MEMORY_MIB);
+        let node = node.connections_max(8192).start();
         let mut client = node.client();
         client.set("bystander", "is served");
         let resident_bytes = process::resident_bytes(node.id(), "VmRSS").expect("it runs");
@@ -37,7 +40,14 @@ impl Victim {
         assert_eq!(found.as_deref(), Some(&b"is served"[..]));
         let resident = process::resident_bytes(self.node.id(), "VmRSS").expect("it runs");
         let grown_mib = resident.saturating_sub(self.resident_bytes) >> 20;
-        assert!(grown_mib < GROWTH_MIB_MAX, "grown by {grown_mib} MiB");
+        // Large answers of other nodes, on their way, are charged to the node's memory.
+        let answers_mib = if self.node.copies() > 1 {
+            MEMORY_MIB.into()
+        } else {
+            0
+        };
+        let most_mib = GROWTH_MIB_MAX + answers_mib;
+        assert!(grown_mib < most_mib, "grown by {grown_mib} MiB");
     }
 
     /// Waits until only the asking connection is left.

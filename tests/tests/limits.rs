@@ -122,14 +122,20 @@ fn memory_that_is_taken_away_is_given_back() {
         let options = if disk { options } else { options.no_disk() };
         let node = options.start();
         let mut client = node.client();
-        fill(&mut client, 40_000, 1_000);
-        assert!(client.stat("", "bytes") > 32 << 20);
-        node.client().ask("cache_memlimit 8");
-        assert_eq!(client.stat("", "limit_maxbytes"), 8 << 20);
-        wait_for("memory to be within the new limit", PATIENCE, || {
-            (client.stat("", "bytes") <= 8 << 20).then_some(())
-        });
-        let (first, last) = (client.get(&key(0)), client.get(&key(39_999)));
+        fill(&mut client, 55_000, 1_000);
+        for node in node.all() {
+            let mut client = node.client();
+            assert!(client.stat("", "bytes") > 32 << 20);
+            assert_eq!(client.ask("cache_memlimit 8"), "OK");
+            assert_eq!(client.stat("", "limit_maxbytes"), 8 << 20);
+        }
+        for node in node.all() {
+            let mut client = node.client();
+            wait_for("memory to be within the new limit", PATIENCE, || {
+                (client.stat("", "bytes") <= 8 << 20).then_some(())
+            });
+        }
+        let (first, last) = (client.get(&key(0)), client.get(&key(54_999)));
         // With a disk nothing is lost with the memory.
         assert_eq!(first.is_some(), disk);
         assert!(last.is_some() || !disk);

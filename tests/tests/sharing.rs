@@ -10,8 +10,6 @@ use zufar_tests::program::{self, Program};
 use zufar_tests::random::Random;
 use zufar_tests::{Client, Cluster, Node, NodeOptions, PATIENCE, wait_for};
 
-const PARTITIONS: u64 = 4096;
-
 fn small() -> NodeOptions {
     Node::options().memory_mib(64)
 }
@@ -19,25 +17,8 @@ fn small() -> NodeOptions {
 /// Three nodes that have shared out all partitions, each of which two hold.
 fn started(configure: impl Fn(usize) -> NodeOptions) -> Cluster {
     let cluster = Cluster::start(3, configure);
-    await_shared_out(&cluster, &[0, 1, 2]);
+    cluster.await_shared_out();
     cluster
-}
-
-/// Waits until these nodes together are primaries of everything, and two hold each partition.
-fn await_shared_out(cluster: &Cluster, numbers: &[usize]) {
-    let mut clients: Vec<Client> = numbers
-        .iter()
-        .map(|number| cluster.nodes[*number].client())
-        .collect();
-    let mut sum = |name: &str| -> u64 {
-        let stats = clients.iter_mut().map(|client| client.stat("zufar", name));
-        stats.sum()
-    };
-    wait_for("the partitions to be shared out", PATIENCE, || {
-        let all = sum("partitions_primary") == PARTITIONS;
-        let twice = sum("replicas_in_sync") == 2 * PARTITIONS;
-        (all && twice && sum("fills_given") == 0).then_some(())
-    });
 }
 
 fn keys(count: usize) -> Vec<String> {
@@ -148,7 +129,7 @@ fn a_node_that_dies_takes_nothing_with_it() {
             check_all(&cluster.nodes[number], &keys);
         }
         cluster.nodes[dead].start();
-        await_shared_out(&cluster, &[0, 1, 2]);
+        cluster.await_shared_out();
         check_all(&cluster.nodes[dead], &keys);
     }
 }
@@ -171,7 +152,7 @@ fn what_was_acknowledged_is_kept_while_a_node_dies() {
         for _ in 0..3 {
             cluster.nodes[2].kill_9();
             cluster.nodes[2].start();
-            await_shared_out(&cluster, &[0, 1, 2]);
+            cluster.await_shared_out();
         }
         over.store(true, Ordering::Relaxed);
         let counted = writers.into_iter().map(|it| it.join().expect("it counts"));
@@ -248,7 +229,7 @@ fn a_whole_cluster_comes_back_from_its_disks() {
     for node in &mut cluster.nodes {
         node.await_ready();
     }
-    await_shared_out(&cluster, &[0, 1, 2]);
+    cluster.await_shared_out();
     for node in &cluster.nodes {
         check_all(node, &keys);
     }

@@ -226,3 +226,20 @@ fn drivers_do_not_know_the_protocol() {
     }
     verdict("drivers that name the protocol", &offenders);
 }
+
+/// A name that is part of another one would leave that out, too.
+#[test]
+fn what_is_left_out_beside_companions_is_there_once() {
+    let list = fs::read_to_string(repository().join("tests/alone.txt")).expect("the list is there");
+    let sources = sources(&["tests/tests"]);
+    let lines = sources.iter().flat_map(|source| source.text.lines());
+    let functions: Vec<&str> = lines.filter_map(|line| line.strip_prefix("fn ")).collect();
+    let wrong: Vec<String> = list
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| line.split_once(": ").map_or(line, |(name, _)| name))
+        .filter(|name| functions.iter().filter(|it| it.contains(name)).count() != 1)
+        .map(str::to_owned)
+        .collect();
+    verdict("tests/alone.txt: not the name of one test", &wrong);
+}

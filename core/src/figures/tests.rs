@@ -116,7 +116,7 @@ fn moved(line: &str, outcome: &Outcome<'_>) -> Vec<String> {
         other => panic!("{other:?}"),
     };
     let mut figures = Figures::default();
-    figures.count(&operation, outcome);
+    figures.count(b"a", &operation, outcome);
     let mut sink = Vec::new();
     render_general(
         &mut sink,
@@ -213,8 +213,8 @@ fn what_no_client_sees_is_not_counted() {
         ..Delete::default()
     });
     let mut figures = Figures::default();
-    figures.count(&operation, &Outcome::Deleted);
-    figures.count(&operation, &Outcome::NotFound);
+    figures.count(b"a", &operation, &Outcome::Deleted);
+    figures.count(b"a", &operation, &Outcome::NotFound);
     assert_eq!(figures, Figures::default());
 }
 
@@ -482,6 +482,6 @@ fn expiry_plays_no_part_in_counting() {
         touch: Some(Expiry::Never),
         ..Fetch::default()
     };
-    figures.count(&Operation::Fetch(fetch), &FOUND);
+    figures.count(b"a", &Operation::Fetch(fetch), &FOUND);
     assert_eq!((figures.cmd_touch, figures.cmd_get), (1, 0));
 }

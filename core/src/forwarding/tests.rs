@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::{Fetch, Store, StoreMode};
+use crate::command::{Delete, Fetch, Store, StoreMode};
 use crate::id::{ConnId, WorkerId};
 use crate::member::Guid;
 
@@ -138,8 +138,15 @@ fn a_request_goes_out_and_comes_back() {
     let mut bench = Bench::new();
     bench.push(b"a", Some(1));
     assert_eq!(bench.sent(), [(1, 7, 0)]);
-    assert_eq!(bench.forwarding.finish(bench.now, 7), Some(token(0)));
-    assert_eq!(bench.forwarding.finish(bench.now, 7), None, "once only");
+    assert_eq!(
+        bench.forwarding.finish(bench.now, 7, &Outcome::NotFound),
+        Some(token(0))
+    );
+    assert_eq!(
+        bench.forwarding.finish(bench.now, 7, &Outcome::NotFound),
+        None,
+        "once only"
+    );
     assert_eq!(bench.forwarding.stale_answers, 1);
     assert_eq!(bench.forwarding.next_deadline(), None);
 }
@@ -152,7 +159,7 @@ fn a_refused_lane_is_sent_again_as_a_whole_and_in_order() {
     }
     bench.sent();
     assert_eq!(
-        bench.forwarding.finish(bench.now, 8),
+        bench.forwarding.finish(bench.now, 8, &Outcome::NotFound),
         Some(token(1)),
         "another key may be quicker"
     );
@@ -238,10 +245,47 @@ fn time_runs_out_in_order_and_says_what_is_known() {
     assert_eq!(bench.seen.failed, []);
     bench.push(b"a", None);
     bench.pass(1);
+    // A reading changes nothing, whoever may have carried it out.
+    let expected = [(0, Failure::Unreachable), (1, Failure::Unreachable)];
+    assert_eq!(bench.seen.failed, expected);
+    assert_eq!(
+        bench.forwarding.finish(bench.now, 7, &Outcome::NotFound),
+        None,
+        "too late"
+    );
+    assert_eq!(bench.forwarding.unfinished(), 1);
+}
+
+#[test]
+fn what_becomes_of_a_change_that_was_sent_is_unknown() {
+    let mut bench = Bench::new();
+    let operation = Operation::Delete(Delete::default());
+    for (sequence, target) in [(0, Some(term(1))), (1, None)] {
+        let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
+        let key: &[u8] = if sequence == 0 { b"a" } else { b"b" };
+        let hash = KeyHash::of(key);
+        let token = token(sequence);
+        forwarding.push(bench.now, token, hash, key, &operation, target, seen);
+    }
+    bench.pass(LIMITS.timeout_ms);
     let expected = [(0, Failure::Unknown), (1, Failure::Unreachable)];
     assert_eq!(bench.seen.failed, expected);
-    assert_eq!(bench.forwarding.finish(bench.now, 7), None, "too late");
-    assert_eq!(bench.forwarding.unfinished(), 1);
+}
+
+#[test]
+fn a_command_counts_once_when_it_is_answered() {
+    let mut bench = Bench::new();
+    bench.push(b"a:1", Some(1));
+    bench.push(b"a:2", Some(1));
+    bench.forwarding.figures.detail.enabled = true;
+    bench.forwarding.finish(bench.now, 7, &Outcome::NotFound);
+    bench.forwarding.finish(bench.now, 7, &Outcome::NotFound);
+    bench.pass(LIMITS.timeout_ms);
+    let figures = &bench.forwarding.figures;
+    assert_eq!((figures.cmd_get, figures.get_misses), (1, 1));
+    let mut detail = Vec::new();
+    figures.detail.render(&mut detail);
+    assert!(detail.starts_with(b"PREFIX a get 1 hit 0 set 0 del 0\r\n"));
 }
 
 #[test]
@@ -251,7 +295,7 @@ fn a_later_lane_goes_on_with_the_epochs() {
     let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
     forwarding.refuse(bench.now, 7, refusal(0, term(2), true), seen);
     bench.sent();
-    bench.forwarding.finish(bench.now, 7);
+    bench.forwarding.finish(bench.now, 7, &Outcome::NotFound);
     bench.push(b"a", Some(1));
     assert_eq!(bench.sent(), [(1, 8, 1)], "node 1 refuses epoch 0");
 }
@@ -264,7 +308,7 @@ fn there_is_room_for_so_many_and_so_much() {
         bench.push(b"a", Some(1));
     }
     assert!(!bench.forwarding.has_room());
-    bench.forwarding.finish(bench.now, 7);
+    bench.forwarding.finish(bench.now, 7, &Outcome::NotFound);
     assert!(bench.forwarding.has_room());
     let mut bench = Bench::new();
     let operation = Operation::Store(Store {
@@ -438,7 +482,10 @@ impl Cluster {
     fn answer(&mut self) {
         match self.replies.pop_front() {
             Some((_, Reply::Done(sequence))) => {
-                let token = self.bench.forwarding.finish(self.bench.now, sequence);
+                let token =
+                    self.bench
+                        .forwarding
+                        .finish(self.bench.now, sequence, &Outcome::NotFound);
                 self.finished.extend(token.map(|token| token.sequence));
             }
             Some((_, Reply::Refused(sequence, refusal))) => {

@@ -37,7 +37,7 @@ impl Formation {
         self.0.get() == number
     }
 
-    pub(super) fn to_wire(formation: Option<Self>) -> u64 {
+    pub(crate) fn to_wire(formation: Option<Self>) -> u64 {
         formation.map_or(0, |formation| formation.0.get())
     }
 }

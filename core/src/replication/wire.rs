@@ -63,6 +63,23 @@ pub fn encode(partition: u16, message: &Message, into: &mut Vec<u8>) {
     into[start..start + 4].copy_from_slice(&length.to_be_bytes());
 }
 
+/// Bytes of a formation's name, which each batch of messages on a link begins with.
+pub const FORMATION_BYTES: usize = 8;
+
+/// Begins a batch of messages between replicas of the cluster of this formation, as a hello has it.
+pub fn begin_batch(formation: u64, into: &mut Vec<u8>) {
+    put_u64(formation, into);
+}
+
+/// The formation that a batch is of, and its messages.
+///
+/// # Errors
+/// When it is shorter than that.
+pub fn formation(batch: &[u8]) -> Result<(u64, &[u8]), Malformed> {
+    let (formation, messages) = batch.split_first_chunk().ok_or(Malformed)?;
+    Ok((u64::from_be_bytes(*formation), messages))
+}
+
 fn put_u8(number: u8, into: &mut Vec<u8>) {
     into.push(number);
 }

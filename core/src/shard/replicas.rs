@@ -23,7 +23,7 @@ use super::copy::Copy;
 use super::persist::Pressure;
 use super::{Shard, Sink};
 use crate::command::owned::{CommandBuffers, OwnedCommand};
-use crate::command::{Failure, Operation, Outcome};
+use crate::command::{Failure, Outcome};
 use crate::disk::Recovery;
 use crate::figures::Figures;
 use crate::forwarding;
@@ -162,7 +162,7 @@ impl Replicas {
         let Some(replica) = self.replica(partition) else {
             return true;
         };
-        if replica.is_open() && !may_change(&command.operation()) {
+        if replica.is_open() && !command.operation().may_change() {
             return true;
         }
         match replica.may_write() {
@@ -362,6 +362,12 @@ impl Shard {
         });
     }
 
+    /// Whether its replicas are of the cluster whose formation is called so on the wire.
+    pub(crate) fn is_of(&self, formation: u64) -> bool {
+        let own = self.replicas.as_ref().and_then(|it| it.view.formation);
+        own.is_some_and(|own| own.is_named(formation))
+    }
+
     /// Another node's replica says something to the one of `partition`.
     pub(crate) fn hear(
         &mut self,
@@ -504,11 +510,6 @@ pub(super) fn own_records(
     let own = records.filter(|(partition, ..)| partition % workers == worker.0);
     own.map(|(partition, promised, record)| (*partition, (*promised, record.clone())))
         .collect()
-}
-
-/// Whether a command may change anything: a meta get may hand out a token.
-fn may_change(operation: &Operation<'_>) -> bool {
-    super::draws_version(operation)
 }
 
 fn forced_notice(partition: u16) -> Notice {

@@ -215,6 +215,9 @@ impl Worker {
             }
             Question::Detail(enabled) => {
                 self.shard.figures.detail.enabled = enabled;
+                if let Some(figures) = self.forwarded_figures() {
+                    figures.detail.enabled = enabled;
+                }
                 Answer::Done
             }
             Question::Verbosity(level) => {
@@ -513,6 +516,9 @@ impl Worker {
 
     fn reset_figures(&mut self) {
         self.shard.figures.reset();
+        if let Some(figures) = self.forwarded_figures() {
+            figures.reset();
+        }
         self.shard.cache.reset_counters();
         let links = &mut self.links.figures;
         links.total_connections = 0;

@@ -9,6 +9,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use core::mem;
 use core::net::SocketAddr;
 
 use crate::command::{Operation, Value};
@@ -16,7 +17,7 @@ use crate::forwarding::Outgoing;
 use crate::id::{ConnId, Ticket};
 use crate::machine::Actions;
 use crate::member::{Guid, NodeId};
-use crate::membership::Liveness;
+use crate::membership::{Formation, Liveness};
 use crate::node::ClusterView;
 use crate::peering::Peering;
 use crate::protocol::forward::{self, WireValue};
@@ -61,6 +62,8 @@ struct Link {
 /// The links.
 pub(super) struct Nodes {
     links: BTreeMap<Guid, Link>,
+    /// The cluster that this node belongs to, as a hello names it.
+    formation: u64,
     next_ticket: u32,
     /// Connections that something was put on.
     touched: Vec<ConnId>,
@@ -86,6 +89,7 @@ impl Nodes {
             next_ticket: 0,
             touched: Vec::new(),
             large_sequence: 0,
+            formation: 0,
             replica_dropped: 0,
             replica_sent: 0,
         }
@@ -105,6 +109,13 @@ impl Nodes {
             let member = view.member(guid);
             member.filter(|member| member.liveness != Liveness::Down)
         };
+        let formation = Formation::to_wire(view.formation);
+        if mem::replace(&mut self.formation, formation) != formation {
+            // What is not sent yet is of a cluster that this node has left.
+            for link in self.links.values_mut() {
+                link.replica.clear();
+            }
+        }
         self.links.retain(|guid, link| {
             let keep = wanted(guid).is_some_and(|member| member.node == link.node);
             if !keep {
@@ -293,13 +304,18 @@ impl Nodes {
         let Some(link) = self.links.get_mut(&to) else {
             return;
         };
+        if link.replica.is_empty() {
+            wire::begin_batch(self.formation, &mut link.replica);
+        }
         let start = link.replica.len();
         wire::encode(partition, message, &mut link.replica);
         if link.replica.len() <= REPLICA_BYTES_MAX {
             return;
         }
         // What came before has its frame; a message that is too long for one goes by itself.
-        let last = link.replica.split_off(start);
+        let mut last = Vec::new();
+        wire::begin_batch(self.formation, &mut last);
+        last.extend(link.replica.drain(start..));
         flush(link, peering, conn);
         if last.len() <= REPLICA_BYTES_MAX {
             link.replica = last;
@@ -337,7 +353,7 @@ impl Nodes {
                 flush(link, peering, conn);
             }
         }
-        let mut touched = core::mem::take(&mut self.touched);
+        let mut touched = mem::take(&mut self.touched);
         touched.sort_unstable();
         touched.dedup();
         touched
@@ -370,10 +386,9 @@ impl Link {
 }
 
 fn flush(link: &mut Link, peering: &mut Peering<Partner>, conn: ConnId) {
-    if link.replica.is_empty() {
-        return;
-    }
-    if let Some(out) = peering.out(conn) {
+    if link.replica.len() > wire::FORMATION_BYTES
+        && let Some(out) = peering.out(conn)
+    {
         let body = &link.replica[..];
         link::encode(&LinkFrame::Replica { body }, out.frames());
     }

@@ -285,7 +285,7 @@ impl Router<'_> {
         let now = self.now.time;
         let finished = self
             .cluster
-            .forward(|forwarding, _| forwarding.finish(now, sequence));
+            .forward(|forwarding, _| forwarding.finish(now, sequence, outcome));
         if let Some(Some(token)) = finished {
             match holder {
                 None => {}
@@ -542,6 +542,7 @@ impl Worker {
         let Some(remote) = &self.cluster.remote else {
             return;
         };
+        figures.merge(&remote.forwarding.figures);
         figures.forwarded_requests = remote.forwarded;
         figures.forwarded_unanswered = remote.forwarding.unfinished() as u64;
         figures.resent_requests = remote.forwarding.resent;
@@ -552,6 +553,12 @@ impl Worker {
         figures.links_open = remote.nodes.open_links() as u64;
         figures.replica_messages = remote.nodes.replica_sent;
         figures.replica_messages_dropped = remote.nodes.replica_dropped;
+    }
+
+    /// What the requests that other nodes have answered have moved.
+    pub(super) fn forwarded_figures(&mut self) -> Option<&mut Figures> {
+        let remote = self.cluster.remote.as_mut()?;
+        Some(&mut remote.forwarding.figures)
     }
 
     /// What was on the way to a run is lost.

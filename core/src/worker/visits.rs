@@ -518,8 +518,12 @@ impl Worker {
             return self.hear_replica(now, from, &body, actions);
         }
         let mut parts: BTreeMap<u16, Vec<u8>> = BTreeMap::new();
-        wire::split(&body, |partition, message| {
+        let (formation, messages) = wire::formation(&body).map_err(|_| Malformed)?;
+        wire::split(messages, |partition, message| {
             let part = parts.entry(partition % workers).or_default();
+            if part.is_empty() {
+                wire::begin_batch(formation, part);
+            }
             part.extend_from_slice(message);
         })
         .map_err(|_| Malformed)?;
@@ -539,7 +543,9 @@ impl Worker {
         Ok(())
     }
 
-    /// Hands on what replicas of another node say to those of this worker.
+    /// Hands on what replicas of another node say to those of this worker, if both are of one
+    /// cluster. Each worker goes over to another one in a turn of its own: what those of the
+    /// cluster that a node has left still say would be believed by those of the new one.
     pub(super) fn hear_replica(
         &mut self,
         now: Now,
@@ -547,6 +553,11 @@ impl Worker {
         body: &Bytes,
         actions: &mut Actions,
     ) -> Result<(), Malformed> {
+        let (formation, _) = wire::formation(body).map_err(|_| Malformed)?;
+        if !self.shard.is_of(formation) {
+            self.links.figures.stale_events += 1;
+            return Ok(());
+        }
         let mut router = Router {
             links: &mut self.links,
             cluster: &mut self.cluster,
@@ -554,9 +565,12 @@ impl Worker {
             now,
         };
         let shard = &mut self.shard;
-        wire::decode(body, |partition, message| {
-            shard.hear(now, from, partition, message, &mut router);
-        })
+        wire::decode(
+            &body.slice(wire::FORMATION_BYTES..),
+            |partition, message| {
+                shard.hear(now, from, partition, message, &mut router);
+            },
+        )
         .map_err(|_| Malformed)
     }
 }

@@ -12,6 +12,7 @@ use zufar_core::disk::{Request, perform};
 use zufar_core::id::{ConnId, Ticket, WorkerId};
 use zufar_core::machine::{Actions, Event, HostFigures, Listener, Machine};
 use zufar_core::member::{Guid, NodeId};
+use zufar_core::membership::Formation;
 use zufar_core::message::Message;
 use zufar_core::node::ClusterSettings;
 use zufar_core::replication::SplitBrain;
@@ -109,6 +110,11 @@ pub(crate) fn node_id(node: usize) -> NodeId {
         guid: Guid::new(&format!("node-{node}")).expect("a guid"),
         generation: START_UNIX_MS,
     }
+}
+
+/// The formation of the cluster that all form, as it is on the wire.
+pub(crate) fn cluster_formation() -> u64 {
+    Formation::of(node_id(0)).0.get()
 }
 
 fn address(node: usize) -> SocketAddr {

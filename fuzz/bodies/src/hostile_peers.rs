@@ -16,7 +16,7 @@ use zufar_core::protocol::link::{self, LinkFrame};
 use zufar_core::protocol::peer;
 use zufar_core::replication::wire;
 
-use crate::cluster::{Cluster, Shape, node_id};
+use crate::cluster::{Cluster, Shape, cluster_formation, node_id};
 use crate::says::{Heard, KEYS, Says, partitions};
 
 /// Steps of one run, at most.
@@ -325,12 +325,20 @@ fn is_malformed(kind: u8, body: &[u8], forth: bool, workers: u16) -> bool {
         Ok(Some(LinkFrame::Request { body, .. })) => !forth || decode_request(body).is_err(),
         Ok(Some(LinkFrame::Answer { body })) => forth || decode_answer(body).is_err(),
         Ok(Some(LinkFrame::Refusal { .. })) => forth,
-        Ok(Some(LinkFrame::Replica { body })) if workers == 1 => {
-            let batch = bytes::Bytes::copy_from_slice(body);
-            !forth || wire::decode(&batch, |_, _| {}).is_err()
-        }
-        Ok(Some(LinkFrame::Replica { body })) => !forth || wire::split(body, |_, _| {}).is_err(),
+        Ok(Some(LinkFrame::Replica { body })) => !forth || is_malformed_batch(body, workers),
         Ok(Some(LinkFrame::Large { .. })) => !forth,
         Ok(Some(LinkFrame::Chunk { .. } | LinkFrame::Cancel { .. })) => false,
     }
+}
+
+fn is_malformed_batch(body: &[u8], workers: u16) -> bool {
+    let Ok((formation, messages)) = wire::formation(body) else {
+        return true;
+    };
+    if workers > 1 {
+        return wire::split(messages, |_, _| {}).is_err();
+    }
+    // What is said in another cluster is not looked at.
+    let batch = bytes::Bytes::copy_from_slice(messages);
+    formation == cluster_formation() && wire::decode(&batch, |_, _| {}).is_err()
 }

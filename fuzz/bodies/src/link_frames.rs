@@ -136,7 +136,14 @@ fn shown(value: &impl std::fmt::Debug) -> String {
     format!("{value:?}")
 }
 
-fn check_batch(body: &[u8]) {
+fn check_batch(batch: &[u8]) {
+    let Ok((formation, body)) = wire::formation(batch) else {
+        return;
+    };
+    let mut written = Vec::new();
+    wire::begin_batch(formation, &mut written);
+    written.extend_from_slice(body);
+    assert_eq!(written, batch);
     let frame = Bytes::copy_from_slice(body);
     let mut messages = Vec::new();
     let result = wire::decode(&frame, |partition, message| {

@@ -22,7 +22,7 @@ use zufar_core::replication::{
 };
 use zufar_core::time::{Now, Time};
 
-use crate::cluster::node_id;
+use crate::cluster::{cluster_formation, node_id};
 
 /// Keys that are asked for. Each of the first three has a partition that is replicated.
 pub(crate) const KEYS: &[&str] = &["a", "b", "n", "foo"];
@@ -81,7 +81,10 @@ impl Heard {
             }
             Ok(Some(LinkFrame::Large { sequence, .. })) => keep(&mut self.numbers, sequence),
             Ok(Some(LinkFrame::Replica { body })) => {
-                let batch = Bytes::copy_from_slice(body);
+                let Ok((_, messages)) = wire::formation(body) else {
+                    return;
+                };
+                let batch = Bytes::copy_from_slice(messages);
                 // What is not a message was not said by a node of ours.
                 let _ = wire::decode(&batch, |_, message| self.note_message(message));
             }
@@ -651,6 +654,7 @@ impl Says<'_> {
         match self.byte() {
             0..0x98 => {
                 let mut body = Vec::new();
+                wire::begin_batch(self.formation(), &mut body);
                 for _ in 0..=self.below(3) {
                     let (partition, message) = (self.partition(), self.message());
                     wire::encode(partition, &message, &mut body);
@@ -691,6 +695,14 @@ impl Says<'_> {
             0xe8.. => self.node_frame(&mut into),
         }
         into
+    }
+
+    /// That of the cluster, nearly always.
+    fn formation(&mut self) -> u64 {
+        match self.byte() {
+            0..0xf8 => cluster_formation(),
+            _ => self.number(),
+        }
     }
 
     /// What replicas say, in a frame of its own or as a large value.

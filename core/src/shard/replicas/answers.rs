@@ -193,7 +193,7 @@ impl Shard {
                 Until::Position(_) | Until::Confirmed(_) if closed => {
                     let passed = |later: &Held| later.is_write() && later.follows(&held);
                     match held.passed || all.iter().any(passed) {
-                        true => self.say_unknown(held, sink),
+                        true => self.give_up_reading(held, sink),
                         false => again.push(held),
                     }
                 }
@@ -255,10 +255,11 @@ impl Shard {
 
     /// A reading that was never certain can't be taken again: its sender's next commands have been
     /// carried out, and it would see what they have done.
-    fn say_unknown(&mut self, held: Held, sink: &mut impl Sink) {
-        sink.answer(held.caller.token, Outcome::Failed(Failure::Unknown));
+    fn give_up_reading(&mut self, held: Held, sink: &mut impl Sink) {
+        let failure = held.command.operation().unanswered();
+        sink.answer(held.caller.token, Outcome::Failed(failure));
         if let Some(replicas) = &mut self.replicas {
-            replicas.figures.unknown += 1;
+            replicas.figures.unknown += u64::from(failure == Failure::Unknown);
             replicas.buffers.recycle(held.command);
         }
     }

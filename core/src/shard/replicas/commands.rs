@@ -4,14 +4,14 @@
 //! answer waits for. Refuses to know what commands do and how replicas agree.
 
 use super::answers::{memory_of, remembered};
-use super::{Until, WAIT_MS_MAX, may_change};
+use super::{Until, WAIT_MS_MAX};
 use crate::cache::Place;
 use crate::command::{Failure, Fetch, Operation, Outcome};
 use crate::hash::KeyHash;
 use crate::message::{Caller, owned};
 use crate::planted::{self, Bug};
 use crate::replication::{Admission, Output, Reading, Refused, Replica, Request, Term};
-use crate::shard::{Applied, Command, Execution, Shard, Sink, count_detail, is_write};
+use crate::shard::{Applied, Command, Execution, Shard, Sink, is_write};
 use crate::time::Now;
 
 /// Whether a command is carried out here and now.
@@ -79,7 +79,7 @@ impl Shard {
             return Gate::Open;
         }
         let partition = hash.partition();
-        if planted::has(Bug::ReadElsewhere) && !may_change(operation) {
+        if planted::has(Bug::ReadElsewhere) && !operation.may_change() {
             return Gate::Open;
         }
         if let Some(hint) = self.elsewhere(partition) {
@@ -104,7 +104,7 @@ impl Shard {
             replicas.figures.waited += 1;
             return Gate::Wait;
         }
-        if !may_change(operation) {
+        if !operation.may_change() {
             return Gate::Open;
         }
         let id = caller.request_id();
@@ -227,13 +227,13 @@ impl Shard {
             Applied::Met(met) => Outcome::Item(met.item(&self.cache)),
             Applied::Plain(outcome) => crate::message::plain(outcome),
         };
-        self.figures.count(command.operation, &outcome);
-        if self.figures.detail.enabled {
-            count_detail(&mut self.figures, command.key, command.operation, &outcome);
+        // What another node has sent here counts there.
+        if caller.visit.is_none() {
+            self.figures.count(command.key, command.operation, &outcome);
         }
         let answer = caller
             .request_id()
-            .filter(|_| may_change(command.operation))
+            .filter(|_| command.operation.may_change())
             .map(|id| Request {
                 id,
                 answer: memory_of(&outcome),

@@ -34,6 +34,7 @@ impl Pair {
 
     fn say_to_replica(&mut self, partition: u16, message: &Message) {
         let mut body = Vec::new();
+        wire::begin_batch(cluster_formation(), &mut body);
         wire::encode(partition, message, &mut body);
         self.say(&LinkFrame::Replica { body: &body });
     }
