@@ -2,6 +2,7 @@
 //! agree on who is there and on who owns what, and notice who goes.
 
 mod flush;
+mod forming;
 mod located;
 mod outage;
 
@@ -39,6 +40,8 @@ struct Node<'a> {
     /// Its operator has named host 0, if it is another one.
     seeds: bool,
     split_brain: SplitBrain,
+    /// The partitions that are replicated; none for all.
+    partitions: Option<&'a [u16]>,
 }
 
 const NODE: Node<'_> = Node {
@@ -48,6 +51,7 @@ const NODE: Node<'_> = Node {
     disk: false,
     seeds: true,
     split_brain: SplitBrain::Available,
+    partitions: None,
 };
 
 /// Hosts 0 to `count`, each of which knows host 0 by its name.
@@ -125,7 +129,11 @@ fn program(launch: Launch<'_>, node: Node<'_>) -> Program {
         let mut seed = [host.0 as u8; 32];
         (seed[0], seed[1]) = (id as u8, launch.run as u8);
         let worker = worker.in_cluster(launch.now, cluster.clone(), Seed::new(seed));
-        Box::new(worker.expect("what it says of itself is short"))
+        let worker = worker.expect("what it says of itself is short");
+        Box::new(match node.partitions {
+            Some(partitions) => worker.replicating_only(partitions),
+            None => worker,
+        })
     };
     Program {
         machines: (0..WORKERS).map(worker).collect(),
