@@ -14,6 +14,6 @@ mod settle;
 mod sweep;
 mod watch;
 
-pub use plan::Plan;
+pub use plan::{Plan, Scope};
 pub use run::{Report, run};
 pub use sweep::{Totals, checked, sweep};

@@ -122,6 +122,17 @@ pub enum Answer {
     Unknown,
 }
 
+impl Answer {
+    /// The cas unique that it shows, if it shows one.
+    #[must_use]
+    pub const fn cas(&self) -> Option<u64> {
+        match self {
+            Self::Item { cas, .. } | Self::Stored(cas) => *cas,
+            _ => None,
+        }
+    }
+}
+
 /// What a meta get says about an item beside its contents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {

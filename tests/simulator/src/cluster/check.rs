@@ -8,13 +8,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use zufar_core::time::Time;
 
 use super::keys::partition_of;
-use crate::history::{Command, End, History, Moment};
+use crate::history::{Command, End, History, Loss, Moment};
 use crate::model::Rules;
 use crate::operation::{Answer, KeyNumber, Marks, Operation, Refusal, Value};
 use crate::run::VALUE_BYTES_MAX;
 
 /// Where a command is noted.
 pub(super) type RecordId = usize;
+
+/// What disks have of a partition: all that was known before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Safe {
+    /// Each of them.
+    pub(super) on_each: Time,
+    /// One of them.
+    pub(super) on_one: Time,
+}
 
 /// The commands of one run.
 #[derive(Default)]
@@ -30,6 +39,9 @@ pub(super) struct Records {
     won: BTreeSet<(KeyNumber, u64)>,
     /// From when on nothing of a partition is checked.
     cuts: BTreeMap<u16, Time>,
+    /// When all replicas of a partition were lost, and what of it was safe: on each disk, and on
+    /// one.
+    losses: BTreeMap<u16, Vec<(Time, Safe)>>,
 }
 
 /// What came of checking.
@@ -84,10 +96,7 @@ impl Records {
             Answer::Refused(Refusal::Unreachable) => self.unreachable += 1,
             _ => {}
         }
-        let shown = match &answer {
-            Answer::Item { cas, .. } | Answer::Stored(cas) => *cas,
-            _ => None,
-        };
+        let shown = answer.cas();
         self.look(key, &answer)?;
         let command = &mut self.commands[id];
         command.answer = answer;
@@ -129,6 +138,29 @@ impl Records {
         self.won.retain(|(key, _)| partition_of(*key) != partition);
     }
 
+    /// All replicas of a partition are lost, and what of it is safe.
+    pub(super) fn lose(&mut self, partition: u16, time: Time, safe: Safe) {
+        self.losses.entry(partition).or_default().push((time, safe));
+        // Who has won may be forgotten, and another one win.
+        self.won.retain(|(key, _)| partition_of(*key) != partition);
+    }
+
+    /// What the keys of a partition have lost.
+    fn losses_of(&self, key: KeyNumber) -> impl Iterator<Item = Loss> {
+        let losses = self.losses.get(&partition_of(key));
+        losses.into_iter().flatten().map(move |(at, safe)| {
+            let of_key = self.commands.iter().filter(|command| command.key == key);
+            let before = of_key.filter(|it| it.answered.is_some_and(|then| then.time < *at));
+            let shown = before.filter_map(|command| command.answer.cas());
+            Loss {
+                at: *at,
+                safe: safe.on_each,
+                safe_on_one: safe.on_one,
+                version_above: shown.max().unwrap_or(0),
+            }
+        })
+    }
+
     /// Partitions of which not everything is checked.
     pub(super) fn cut_partitions(&self) -> usize {
         self.cuts.len()
@@ -155,6 +187,11 @@ impl Records {
             let cut = self.cuts.get(&partition_of(*key));
             let of_key = self.commands.iter().filter(|command| command.key == *key);
             let mut checked = 0;
+            for loss in self.losses_of(*key) {
+                if cut.is_none_or(|cut| loss.at < *cut) {
+                    history.lose(loss);
+                }
+            }
             for command in of_key.filter(|command| cut.is_none_or(|cut| command.sent.time < *cut)) {
                 let mut command = Command {
                     key: 0,

@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use zufar_core::membership::next_generation;
 use zufar_core::time::Time;
 
 use super::check::{RecordId, Records};
 use super::faults::Faults;
 use super::keys::partition_of;
 use super::node::{Start, program, seed_name};
-use super::plan::Plan;
+use super::plan::{Plan, Scope};
 use super::watch::Watch;
 use crate::Random;
 use crate::client::{Asked, Client, Progress};
@@ -114,10 +115,10 @@ pub(super) struct Run {
     violation: Option<String>,
 }
 
-/// Runs what `random` draws, and prints each event if `told`.
+/// Runs what `random` draws within `scope`, and prints each event if `told`.
 #[must_use]
-pub fn run(mut random: Random, told: bool) -> Report {
-    let plan = Plan::draw(&mut random);
+pub fn run(mut random: Random, scope: Scope, told: bool) -> Report {
+    let plan = Plan::draw(&mut random, scope);
     let mut run = Run::new(plan, random, told);
     let mut settled_ms = 0;
     let result = run.all(&mut settled_ms);
@@ -149,10 +150,10 @@ pub fn run(mut random: Random, told: bool) -> Report {
 
 impl Run {
     fn new(plan: Plan, mut random: Random, told: bool) -> Self {
-        let disk = DiskPlan {
+        let disk = plan.disk.clone().unwrap_or(DiskPlan {
             latency_us_max: 500,
             slow_us_max: 1000,
-        };
+        });
         let (network, trace) = (plan.network.clone(), Trace::new(told));
         let mut world = World::new(random.fork(), network, disk, START_UNIX_MS, trace);
         world.peers = plan.peers.clone();
@@ -218,7 +219,11 @@ impl Run {
         if self.kept_apart() {
             return Ok(());
         }
-        self.ask_everybody()
+        self.ask_everybody()?;
+        match self.plan.blackout {
+            true => self.black_out(),
+            false => Ok(()),
+        }
     }
 
     /// All nodes start, and find each other.
@@ -275,7 +280,9 @@ impl Run {
         }
         let number = usize::from(host.0);
         let unix_ms = self.world.now_of(host).unix_ms;
-        let generation = unix_ms.max(self.generations[number] + 1);
+        let noted = self.world.disk_of(host).recovery().cluster.generation;
+        let last = self.generations[number].max(noted);
+        let generation = next_generation(Some(last), unix_ms, None);
         let is_first = self.generations.iter().all(|known| *known == 0);
         self.generations[number] = generation;
         let others = (0..self.hosts as u16)
