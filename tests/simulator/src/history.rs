@@ -89,8 +89,6 @@ pub struct Loss {
     /// The same of one of them. What is newer there comes back; but that there was no item any
     /// more, a disk can't tell.
     pub safe_on_one: Time,
-    /// Every version that is drawn later lies above this one.
-    pub version_above: u64,
 }
 
 /// What a search meets, in time's order; at the same time, what is sent comes first: that allows

@@ -71,7 +71,10 @@ pub enum Operation {
         initial: Option<(u64, i32)>,
     },
     /// flush_all, as one key sees it.
-    Flush,
+    Flush {
+        /// It is to come so many seconds later.
+        delay_s: u32,
+    },
 }
 
 /// Why a command was refused.

@@ -40,6 +40,7 @@ impl Run {
     /// No faults from now on, and what they have done is undone.
     pub(super) fn calm_down(&mut self) {
         self.faults.on = false;
+        self.records.calm = self.world.time();
         self.world.calm();
         for host in (0..self.hosts as u16).map(HostId) {
             if !self.world.is_host_up(host) {
@@ -301,7 +302,7 @@ impl Run {
 
     fn set_clock(&mut self) {
         let host = self.draw_host();
-        let most_ms = self.random.pick(&[100, 5_000, 3_600_000]);
+        let most_ms = self.random.pick(&self.plan.clock_jumps_ms);
         let by_ms = self.random.between(1, most_ms) as i64;
         let sign = if self.random.chance(50) { 1 } else { -1 };
         self.world.count("clocks set");

@@ -14,7 +14,7 @@ const FULL: u64 = 0x6469_736b;
 /// What there may be in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// No disks: all that there once was. The seeds that it has found keep their meaning.
+    /// No disks, no flushes, no expiry: all that there once was. The seeds that it has found keep their meaning.
     Plain,
     /// Everything.
     Full,
@@ -128,6 +128,10 @@ pub struct Plan {
     pub power_percent: u64,
     /// When all is done and on disks, the power of all hosts fails.
     pub blackout: bool,
+    /// How far somebody sets a clock at most, in milliseconds.
+    pub clock_jumps_ms: [u64; 3],
+    /// How far clocks are apart at the start at most, in milliseconds.
+    pub skew_ms_max: u64,
 }
 
 impl Plan {
@@ -144,6 +148,13 @@ impl Plan {
 
     /// Draws what a plain run does not have.
     fn fill_up(&mut self, random: &mut Random) {
+        self.load.flushes = random.pick(&[0, 0, 1, 4]);
+        self.load.expiring = random.chance(50);
+        if self.goes_by_time() && random.chance(80) {
+            // Otherwise nearly everything may have happened by somebody's clock.
+            self.clock_jumps_ms = [20, 100, 1_000];
+        }
+        self.skew_ms_max = random.pick(&[0, 49, 400]);
         if random.chance(70) {
             self.disk = Some(DiskPlan {
                 latency_us_max: random.pick(&[100, 500, 5_000]),
@@ -214,7 +225,16 @@ impl Plan {
             disk: None,
             power_percent: 0,
             blackout: false,
+            clock_jumps_ms: [100, 5_000, 3_600_000],
+            skew_ms_max: 49,
         }
+    }
+
+    /// Whether an item may go without anybody asking for that at the moment: it expires, or a flush
+    /// comes that was to come later.
+    #[must_use]
+    pub const fn goes_by_time(&self) -> bool {
+        self.load.expiring || self.load.flushes > 0
     }
 
     /// Nodes that there may ever be.

@@ -122,7 +122,9 @@ pub fn run(mut random: Random, scope: Scope, told: bool) -> Report {
     let mut run = Run::new(plan, random, told);
     let mut settled_ms = 0;
     let result = run.all(&mut settled_ms);
-    let checked = run.records.check(&run.plan.keys);
+    let checked = run
+        .records
+        .check(&run.plan.keys, run.watch.clocks_wrong_ms_max);
     let (verdict, wrong) = match checked {
         Ok(verdict) => (verdict, None),
         Err(text) => (Default::default(), Some(text)),
@@ -158,7 +160,7 @@ impl Run {
         let mut world = World::new(random.fork(), network, disk, START_UNIX_MS, trace);
         world.peers = plan.peers.clone();
         for _ in 1..plan.hosts() {
-            let skew_ms = random.below(50);
+            let skew_ms = random.below(plan.skew_ms_max + 1);
             world.add_host(Time::ZERO, START_UNIX_MS + skew_ms);
         }
         for host in world.hosts() {
@@ -450,7 +452,7 @@ impl Run {
             return Ok(());
         }
         if actor.client.can_ask() && actor.client.unanswered() < self.plan.load.depth_max {
-            let unix_s = START_UNIX_MS / 1000;
+            let unix_s = self.moment().unix_ms / 1000;
             let request = self.load.draw(unix_s);
             self.ask(number, request);
         }

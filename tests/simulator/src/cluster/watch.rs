@@ -30,6 +30,8 @@ pub(super) struct Watch {
     /// The cluster that was formed first.
     formation: Option<Formation>,
     looked_at: Time,
+    /// How far from the world's time the clock of a process was at most, in milliseconds.
+    pub(super) clocks_wrong_ms_max: u64,
 }
 
 #[derive(Default)]
@@ -50,6 +52,7 @@ impl Watch {
             runs: BTreeMap::new(),
             formation: None,
             looked_at: Time::ZERO,
+            clocks_wrong_ms_max: 0,
         }
     }
 
@@ -96,6 +99,7 @@ impl Run {
     pub(super) fn look(&mut self) -> Result<(), String> {
         let before = std::mem::replace(&mut self.watch.looked_at, self.world.time());
         self.look_at_formations(before);
+        self.look_at_clocks();
         for partition in self.watched.clone() {
             let forced = self.look_at(partition)?;
             if forced && !self.plan.majority {
@@ -103,6 +107,15 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    fn look_at_clocks(&mut self) {
+        let right_ms = self.moment().unix_ms;
+        let up = self.world.hosts().filter(|it| self.world.is_host_up(*it));
+        let shown_ms = up.map(|host| self.world.now_of(host).unix_ms);
+        let wrong_ms = shown_ms.map(|it| it.abs_diff(right_ms)).max();
+        let known = &mut self.watch.clocks_wrong_ms_max;
+        *known = (*known).max(wrong_ms.unwrap_or(0));
     }
 
     fn look_at(&mut self, partition: u16) -> Result<bool, String> {

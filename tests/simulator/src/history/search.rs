@@ -219,8 +219,8 @@ impl Search<'_> {
         let all = self.all(before)?;
         let newer = past.iter().filter(|(_, by)| **by >= loss.safe_on_one);
         let mut newer = newer.map(|(state, _)| state);
-        let is_nothing = |state: &State| state.item.is_none();
-        let safe = match newer.any(is_nothing) || all.states().any(is_nothing) {
+        let safe = match newer.any(State::may_be_nothing) || all.states().any(State::may_be_nothing)
+        {
             true => loss.safe,
             false => loss.safe_on_one,
         };
@@ -233,9 +233,10 @@ impl Search<'_> {
         let recalled = recalled.map(|(state, _)| Explanation { state, done: 0 });
         let mut after = Frontier::default();
         for Explanation { state, done } in all.iter().chain(recalled) {
+            let state = state.renumbered();
             let mut lost: Places = answered;
             loop {
-                let state = state.clone().above(loss.version_above);
+                let state = state.clone();
                 let done = done | lost;
                 after.insert(Explanation { state, done }, unanswered);
                 if lost == 0 {
