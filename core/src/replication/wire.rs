@@ -306,10 +306,12 @@ fn put_fill(message: &Message, into: &mut Vec<u8>) {
             session,
             position,
             digest,
+            version,
         } => {
             put_session(10, *term, *session, *position, into);
             put_u64(digest.sum, into);
             put_u64(digest.count, into);
+            put_u64(*version, into);
         }
         Message::FillVerified {
             term,
@@ -677,11 +679,14 @@ impl<'f> Reader<'f> {
                 merge,
             })
             .parse_complete(input),
-            10 => map((be_u64, be_u64), |(sum, count)| Message::FillVerify {
-                term,
-                session,
-                position,
-                digest: Digest { sum, count },
+            10 => map((be_u64, be_u64, be_u64), |(sum, count, version)| {
+                Message::FillVerify {
+                    term,
+                    session,
+                    position,
+                    digest: Digest { sum, count },
+                    version,
+                }
             })
             .parse_complete(input),
             11 => map(flag, |equal| Message::FillVerified {

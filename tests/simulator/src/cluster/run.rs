@@ -496,6 +496,7 @@ impl Run {
     }
 
     fn take_answers(&mut self, records: &[RecordId], reading: Reading) -> Result<(), String> {
+        self.look_at_formations();
         let at = self.moment();
         for (record, answer) in records.iter().zip(reading.answers) {
             if let Some((key, cas)) = self.records.answer(*record, answer, at)? {

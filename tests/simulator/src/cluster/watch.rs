@@ -97,8 +97,8 @@ impl Run {
 
     /// Looks at everything.
     pub(super) fn look(&mut self) -> Result<(), String> {
+        self.look_at_formations();
         let before = std::mem::replace(&mut self.watch.looked_at, self.world.time());
-        self.look_at_formations(before);
         self.look_at_clocks();
         for partition in self.watched.clone() {
             let forced = self.look_at(partition)?;
@@ -157,7 +157,8 @@ impl Run {
     }
 
     /// Under `available` a node that finds nobody forms a cluster of its own.
-    fn look_at_formations(&mut self, before: Time) {
+    pub(super) fn look_at_formations(&mut self) {
+        let before = self.watch.looked_at;
         for host in (0..self.hosts as u16).map(HostId) {
             let worker: Option<&Worker> = self.world.machine_of(host, 0);
             let view = worker.and_then(Worker::cluster_view);
