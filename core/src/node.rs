@@ -210,7 +210,7 @@ impl Node {
             keeping: Keeping::default(),
             health,
             survey: Survey::default(),
-            flushing: Flushing::new(settings.formation),
+            flushing: Flushing::new(settings.formation, settings.split_brain),
             view,
             view_changed: true,
             settings,

@@ -49,6 +49,10 @@ pub enum Bug {
     ReadElsewhere,
     /// What a delete has done is not replicated.
     KeepDeletes,
+    /// A recovery asks no other disk for what it has.
+    RecoverAlone,
+    /// A flush reaches one node only.
+    FlushAlone,
 }
 
 impl Bug {
@@ -75,6 +79,14 @@ impl Bug {
         ("ignore-refused-epoch", Self::IgnoreRefusedEpoch),
         ("read-elsewhere", Self::ReadElsewhere),
         ("keep-deletes", Self::KeepDeletes),
+    ];
+
+    /// Those that whole clusters must show that have disks and are flushed.
+    pub const CLUSTER_FULL: [(&'static str, Self); 4] = [
+        ("forget-tombstone", Self::ForgetTombstone),
+        ("lag-forgets-sync", Self::LagForgetsSync),
+        ("recover-alone", Self::RecoverAlone),
+        ("flush-alone", Self::FlushAlone),
     ];
 
     /// Those that gossip must show.

@@ -661,8 +661,7 @@ impl Shard {
         (figures.partitions_known, figures.partitions_complete) = self.cache.known_partitions();
         if let Some(persist) = &self.persist {
             figures.dirty_items = persist.unwritten_items();
-            figures.written_lag_ms = persist.written_lag_ms(now.time);
-            figures.synced_lag_ms = persist.synced_lag_ms(now.time);
+            (figures.written_lag_ms, figures.synced_lag_ms) = self.disk_lags_ms(now);
             let (written, synced) = persist.worst_lags_ms(now.time);
             figures.written_lag_worst_ms = written;
             figures.synced_lag_worst_ms = synced;
@@ -670,6 +669,15 @@ impl Shard {
         }
         self.add_replica_figures(&mut figures);
         figures
+    }
+
+    /// The age of the oldest change that is not written, and of the oldest that is not synced.
+    pub(crate) fn disk_lags_ms(&self, now: Now) -> (u64, u64) {
+        let persist = self.persist.as_ref();
+        persist.map_or((0, 0), |persist| {
+            let written = persist.written_lag_ms(now.time);
+            (written, persist.synced_lag_ms(now.time))
+        })
     }
 
     /// Items that are not on disk yet.

@@ -10,6 +10,14 @@
 //!
 //! What was flushed last, and what is to be flushed at a later time, is part of every hello: who
 //! was not there learns of it before it holds anything for others.
+//!
+//! A flush that was to come later is noted by every node. When it has come, the first of those that
+//! are up flushes all, as if it were asked then; the others do so if that has not come about soon.
+//! Each by itself can't: versions run ahead of the clock for a while after a restart, so none says
+//! whether a change came before a moment.
+//!
+//! With `split-brain = "majority"` a flush needs more than half of the nodes in the layout: what
+//! the smaller side flushed would be lost on the other one when they meet.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -17,16 +25,24 @@ use alloc::vec::Vec;
 use super::calls::Call;
 use super::{Node, NodeOut, Place};
 use crate::clock::version_at;
+use crate::layout::LayoutState;
 use crate::member::NodeId;
 use crate::membership::{Formation, Liveness};
 use crate::message::Token;
+use crate::planted::{self, Bug};
 use crate::protocol::peer::{FlushStep, Flushes, Introduction};
+use crate::replication::SplitBrain;
 use crate::time::{Now, Time};
 
 /// How long all nodes together are waited for, in milliseconds: shorter than they wait.
 pub(super) const FLUSH_MS_MAX: u64 = 2000;
 /// A node that could not be asked is asked again after so long, in milliseconds.
 const RETRY_MS: u64 = 50;
+/// Each node waits so much longer than the one before it for a flush that has come.
+const TURN_MS: u64 = 300;
+/// A flush that has come and could not be carried out is tried again after so long, and a node that
+/// does not serve yet looks again, in milliseconds.
+const AGAIN_MS: u64 = 500;
 /// Commands that wait for a flush, at most.
 const ASKERS_MAX: usize = 4096;
 
@@ -64,7 +80,7 @@ struct Job {
     missing: BTreeMap<NodeId, Time>,
     /// The highest version that was drawn.
     version: u64,
-    /// Where whatever draws versions waits.
+    /// Where the first step has been taken: whatever draws versions waits there.
     holding: BTreeSet<NodeId>,
 }
 
@@ -76,13 +92,18 @@ pub(super) struct Flushing {
     next: u64,
     job: Option<Job>,
     waiting: VecDeque<Wish>,
+    /// A flush needs more than half of the nodes.
+    needs_majority: bool,
+    /// It is looked then whether a flush has come that was to come later.
+    look_at: Option<Time>,
     orders: Vec<FlushOrder>,
 }
 
 impl Flushing {
-    pub(super) fn new(formation: Option<Formation>) -> Self {
+    pub(super) fn new(formation: Option<Formation>, split_brain: SplitBrain) -> Self {
         Self {
             formation,
+            needs_majority: split_brain == SplitBrain::Majority,
             ..Self::default()
         }
     }
@@ -102,11 +123,19 @@ impl Flushing {
     }
 
     pub(super) fn next_deadline(&self, calls: &super::Calls) -> Option<Time> {
-        let job = self.job.as_ref()?;
+        let Some(job) = &self.job else {
+            return self.look_at;
+        };
         let idle = job.missing.iter();
         let idle = idle.filter(|(node, _)| !calls.has(job.call(**node)));
         let again = idle.map(|(_, at)| *at).min();
         Some(again.map_or(job.by, |at| at.min(job.by)))
+    }
+
+    /// Takes note of what is to come, or of nothing.
+    fn expect(&mut self, at_unix_ms: u64, noted: u64) {
+        (self.known.at_unix_ms, self.known.noted) = (at_unix_ms, noted);
+        self.look_at = (at_unix_ms != 0).then_some(Time::ZERO);
     }
 
     fn wish(&mut self, token: Token, at_unix_ms: u64) {
@@ -148,9 +177,10 @@ impl Node {
     pub(crate) fn recall_flushes(&mut self, flushed: u64, at_unix_ms: u64) {
         self.flushing.known = Flushes {
             flushed,
-            at_unix_ms,
+            at_unix_ms: 0,
             noted: 0,
         };
+        self.flushing.expect(at_unix_ms, 0);
     }
 
     /// A client wants everything on all nodes to be flushed, at a time in Unix milliseconds or,
@@ -212,7 +242,9 @@ impl Node {
                     job.by = now;
                 }
             }
-            FlushStep::At { .. } => {}
+            FlushStep::At { .. } => {
+                job.holding.insert(node);
+            }
         }
     }
 
@@ -226,14 +258,13 @@ impl Node {
         let known = &mut self.flushing.known;
         known.flushed = known.flushed.max(version);
         if version >= known.noted {
-            (known.at_unix_ms, known.noted) = (0, version);
+            self.flushing.expect(0, version);
         }
     }
 
     /// This node will flush everything then, or will not with 0.
-    pub(crate) const fn note_flush_at(&mut self, unix_ms: u64, noted: u64) {
-        let known = &mut self.flushing.known;
-        (known.at_unix_ms, known.noted) = (unix_ms, noted);
+    pub(crate) fn note_flush_at(&mut self, unix_ms: u64, noted: u64) {
+        self.flushing.expect(unix_ms, noted);
     }
 
     /// Another node of this cluster says what it knows.
@@ -277,6 +308,13 @@ impl Node {
             if job.own || !job.missing.is_empty() {
                 return;
             }
+            if !self.are_enough() {
+                self.end_flush(now.time, false, out);
+                continue;
+            }
+            let Some(job) = &mut self.flushing.job else {
+                return;
+            };
             if job.step != FlushStep::Hold {
                 self.end_flush(now.time, true, out);
                 continue;
@@ -292,9 +330,53 @@ impl Node {
         }
     }
 
+    /// Whether those that have taken the first step are enough. Nobody counts twice: of those who
+    /// have to take the second one, none may be missing.
+    fn are_enough(&self) -> bool {
+        let Some(job) = &self.flushing.job else {
+            return true;
+        };
+        if !self.flushing.needs_majority || matches!(job.step, FlushStep::Drop { .. }) {
+            return true;
+        }
+        let entries = self.membership.layout().entries();
+        let all = entries.filter(|entry| entry.state != LayoutState::Left);
+        2 * (job.holding.len() + 1) > all.count()
+    }
+
+    /// What nobody has asked for now, but was to come by now.
+    fn come_by_now(&mut self, now: Now) -> Option<Wish> {
+        let at_unix_ms = self.flushing.known.at_unix_ms;
+        let look_at = self.flushing.look_at?;
+        if at_unix_ms == 0 || now.time < look_at {
+            return None;
+        }
+        let own = self.membership.identity().id.guid;
+        let up = self.membership.members();
+        let up = up.filter(|known| known.liveness == Liveness::Up);
+        let before = up.filter(|known| known.identity.id.guid < own).count() as u64;
+        let wait_ms = (at_unix_ms + before * TURN_MS).saturating_sub(now.unix_ms);
+        let serves = self.serving;
+        if wait_ms == 0 && serves {
+            self.flushing.look_at = Some(now.time.plus_millis(AGAIN_MS));
+            return Some(Wish {
+                askers: Vec::new(),
+                at_unix_ms: 0,
+            });
+        }
+        let wait_ms = if serves {
+            wait_ms
+        } else {
+            AGAIN_MS.max(wait_ms)
+        };
+        self.flushing.look_at = Some(now.time.plus_millis(wait_ms));
+        None
+    }
+
     /// Begins the next flush. Whether there is one.
     fn begin_flush(&mut self, now: Now) -> bool {
-        let Some(wish) = self.flushing.waiting.pop_front() else {
+        let wish = self.flushing.waiting.pop_front();
+        let Some(wish) = wish.or_else(|| self.come_by_now(now)) else {
             return false;
         };
         let noted = version_at(now.unix_ms).max(self.flushing.known.noted + 1);
@@ -325,6 +407,7 @@ impl Node {
         if let Some(job) = &mut self.flushing.job {
             let members = self.membership.members();
             let up = members.filter(|known| known.liveness != Liveness::Down);
+            let up = up.filter(|_| !planted::has(Bug::FlushAlone));
             job.missing = up.map(|known| (known.identity.id, now)).collect();
         }
     }

@@ -120,6 +120,8 @@ pub enum Message {
         position: u64,
         /// What the source has.
         digest: Digest,
+        /// It has drawn no version above this one.
+        version: u64,
     },
     /// Answers it.
     FillVerified {

@@ -54,10 +54,10 @@ pub enum Event {
         /// [`Input::Kept`](super::Input) is awaited once it is synced.
         synced: bool,
     },
-    /// Entries of the other side of a Force were taken over: this primary must draw versions above
-    /// `version`.
-    Merged {
-        /// The highest version of any of them.
+    /// As primary this node must draw versions above `version`: entries of the other side of a Force
+    /// were taken over, or it is filled.
+    DrawAbove {
+        /// The highest version of any of them, or that the source has drawn.
         version: u64,
     },
     /// What this node holds is in sync no longer; it will be filled anew.

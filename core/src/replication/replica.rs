@@ -481,7 +481,8 @@ impl Replica {
                 session,
                 position,
                 digest,
-            } => self.fill_verify(from, term, session, position, digest, cx),
+                version,
+            } => self.fill_verify(from, (term, session, position), digest, version, cx),
             Message::FillVerified {
                 term,
                 session,

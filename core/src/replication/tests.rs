@@ -600,12 +600,13 @@ fn any_copying() -> impl Strategy<Value = Message> {
             number,
             merge,
         }),
-        (numbers(), any::<u64>(), any::<u64>()).prop_map(
-            |((term, session, position), sum, count)| Message::FillVerify {
+        (numbers(), any::<u64>(), any::<u64>(), 0..=wire::COUNT_MAX).prop_map(
+            |((term, session, position), sum, count, version)| Message::FillVerify {
                 term,
                 session,
                 position,
                 digest: Digest { sum, count },
+                version,
             }
         ),
         (numbers(), any::<bool>()).prop_map(|((term, session, position), equal)| {

@@ -328,10 +328,12 @@ fn put_fill(message: &Message, into: &mut Vec<u8>) {
             session,
             position,
             digest,
+            version,
         } => {
             put_session(10, *term, *session, *position, into);
             put_u64(digest.sum, into);
             put_u64(digest.count, into);
+            put_u64(*version, into);
         }
         Message::FillVerified {
             term,
@@ -714,11 +716,14 @@ impl<'f> Reader<'f> {
                 merge,
             })
             .parse_complete(input),
-            10 => map((be_u64, be_u64), |(sum, count)| Message::FillVerify {
-                term,
-                session,
-                position,
-                digest: Digest { sum, count },
+            10 => map((be_u64, be_u64, count), |(sum, count, version)| {
+                Message::FillVerify {
+                    term,
+                    session,
+                    position,
+                    digest: Digest { sum, count },
+                    version,
+                }
             })
             .parse_complete(input),
             11 => map(flag, |equal| Message::FillVerified {

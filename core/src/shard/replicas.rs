@@ -24,7 +24,7 @@ use super::persist::Pressure;
 use super::{Shard, Sink};
 use crate::command::owned::{CommandBuffers, OwnedCommand};
 use crate::command::{Failure, Outcome};
-use crate::disk::Recovery;
+use crate::disk::{NOTE_FORMATION, Recovery};
 use crate::figures::Figures;
 use crate::forwarding;
 use crate::hash::PARTITIONS;
@@ -32,6 +32,7 @@ use crate::id::WorkerId;
 use crate::member::NodeId;
 use crate::message::Caller;
 use crate::node::ClusterView;
+use crate::notes;
 use crate::notice::{Notice, Seldom, Severity};
 use crate::replication::{
     Context, Digest, Input, Message, Output, Record, Refused, Replica, Settings, Start, Store as _,
@@ -274,6 +275,11 @@ impl Shard {
         seed: u64,
         sink: &mut impl Sink,
     ) {
+        if let Some(formation) = view.formation {
+            // Ahead of all items of that cluster: a run that finds items and not the cluster that
+            // they are of would take them for a cluster of their own.
+            self.keep_note(NOTE_FORMATION, notes::formation(formation));
+        }
         let WorkerId(worker) = self.worker;
         let workers = self.settings.workers;
         let mut before = self.replicas.take();

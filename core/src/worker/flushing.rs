@@ -3,7 +3,6 @@
 //! Decides which rounds of questions to the workers carry it out. Refuses to know which nodes take
 //! part, which the node decides.
 
-use crate::clock::version_at;
 use crate::id::{ConnId, WorkerId};
 use crate::machine::Actions;
 use crate::message::{Answer, FlushName, Message, Question, Token};
@@ -193,21 +192,16 @@ impl Worker {
         Answer::Done
     }
 
-    /// Flushes if a pending flush has become due.
-    ///
-    /// In a cluster each worker does so by itself, before anything else that happens then, and
-    /// all of all nodes drop the same versions: those of before that moment.
+    /// Flushes if a pending flush has become due, on a node that is alone; in a cluster its node
+    /// does that.
     #[inline]
     pub(super) fn drive_pending_flush(&mut self, now: Now, actions: &mut Actions) {
-        if self.flush_at_unix_ms == 0 || now.unix_ms < self.flush_at_unix_ms {
+        let is_due = self.flush_at_unix_ms != 0 && now.unix_ms >= self.flush_at_unix_ms;
+        if !is_due || self.cluster.is_member {
             return;
         }
-        let at_unix_ms = core::mem::take(&mut self.flush_at_unix_ms);
-        if self.cluster.is_member {
-            let version = version_at(at_unix_ms);
-            self.shard.note_flush_at(now, 0);
-            self.answer_flush(now, None, version, actions);
-        } else if self.id == WorkerId(0) {
+        self.flush_at_unix_ms = 0;
+        if self.id == WorkerId(0) {
             let purpose = Purpose::BeginFlush(self.own_flush());
             self.begin_round(now, Asker::Own, purpose, actions);
         }

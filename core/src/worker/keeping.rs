@@ -56,6 +56,15 @@ impl Worker {
         });
     }
 
+    /// The age of this worker's oldest change that is not written, and of its oldest that is not
+    /// synced, in milliseconds: what `written_lag_ms` and `synced_lag_ms` show is the worst of all
+    /// workers.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn disk_lags_ms(&self, now: Now) -> (u64, u64) {
+        self.shard.disk_lags_ms(now)
+    }
+
     /// Tells the node how the disk fares.
     pub(super) fn tell_disk(&mut self, now: Now, actions: &mut Actions) {
         if self.cluster.node.is_none() {

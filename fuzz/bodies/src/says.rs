@@ -484,6 +484,7 @@ impl Says<'_> {
                 session,
                 position: number,
                 digest: self.digest(),
+                version: self.version(),
             },
             4 => Message::FillVerified {
                 term,

@@ -35,8 +35,8 @@ pub const FOUND: [(&str, u64); 3] = [
     ),
 ];
 
-/// Seeds of clusters (`cargo cluster --unbiased`) that have found a bug that nobody had planted. They
-/// pass since it was mended. Without faults at bad moments each means what it did when it was found.
+/// Seeds of clusters (`cargo cluster --plain`) that have found a bug that nobody had planted. They
+/// pass since it was mended. Plain, each means what it did when it was found.
 pub const CLUSTER_FOUND: [(&str, u64); 12] = [
     (
         "a node answered from its own memory before it knew its cluster",

@@ -15,7 +15,6 @@ mod settle;
 mod sweep;
 mod watch;
 
-pub use bias::{checked_unbiased, run_unbiased};
-pub use plan::Plan;
+pub use plan::{Plan, Scope};
 pub use run::{Report, run};
 pub use sweep::{Totals, checked, sweep};

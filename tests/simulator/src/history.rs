@@ -78,6 +78,19 @@ pub enum End {
     Crash(Time),
 }
 
+/// All nodes that held a key were lost, and what their disks had has come back, while its clients
+/// went on: commands that were under way may still be carried out, and be answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Loss {
+    /// When.
+    pub at: Time,
+    /// Each disk has what was known before this time, and of the rest any first part.
+    pub safe: Time,
+    /// The same of one of them. What is newer there comes back; but that there was no item any
+    /// more, a disk can't tell.
+    pub safe_on_one: Time,
+}
+
 /// What a search meets, in time's order; at the same time, what is sent comes first: that allows
 /// more, and never too much.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,6 +98,7 @@ enum Event {
     Sent,
     Answered,
     Abandoned,
+    Lost,
 }
 
 /// What is known of one key.
@@ -130,6 +144,7 @@ impl Key {
 pub struct History {
     keys: Vec<Key>,
     commands: Vec<Command>,
+    losses: Vec<Loss>,
     /// Counts the calls of `close`: answers to what was sent before come too late.
     run: u32,
     rules: Rules,
@@ -146,6 +161,7 @@ impl History {
         Self {
             keys: vec![Key::unused(); keys.into()],
             commands: Vec::new(),
+            losses: Vec::new(),
             run: 0,
             rules,
             checked: 0,
@@ -169,6 +185,11 @@ impl History {
     #[must_use]
     pub const fn rules(&self) -> Rules {
         self.rules
+    }
+
+    /// Takes note that all keys were lost, while their clients go on.
+    pub fn lose(&mut self, loss: Loss) {
+        self.losses.push(loss);
     }
 
     /// Takes note of a command that is being sent.
@@ -226,6 +247,7 @@ impl History {
         }
         self.checked += self.commands.len() as u64;
         self.commands.clear();
+        self.losses.clear();
         self.run += 1;
         self.rules = rules;
         Ok(())
@@ -264,6 +286,19 @@ impl History {
                     }
                     open.remove(index);
                 }
+                Event::Lost => {
+                    let search = Search {
+                        commands: &self.commands,
+                        open: &open,
+                        rules: &self.rules,
+                    };
+                    let loss = self.losses[index];
+                    let past = std::mem::take(&mut key.past);
+                    match search.lost(&key.explanations, past, loss) {
+                        Some(after) => key.explanations = after,
+                        None => key.given_up = true,
+                    }
+                }
             }
         }
         self.settle(number, &open, end, rules);
@@ -292,6 +327,9 @@ impl History {
             {
                 events.push((time, Event::Abandoned, index));
             }
+        }
+        for (index, loss) in self.losses.iter().enumerate() {
+            events.push((loss.at, Event::Lost, index));
         }
         events.sort_by_key(|(time, event, index)| (*time, *event, *index));
         events

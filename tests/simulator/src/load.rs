@@ -9,6 +9,9 @@ use crate::random::Random;
 use crate::request::Request;
 use std::collections::BTreeMap;
 
+/// A flush is to come no more than so many seconds later.
+pub(crate) const DELAY_S_MAX: u64 = 2;
+
 /// Draws requests.
 #[derive(Debug)]
 pub struct Load {
@@ -132,7 +135,7 @@ impl Load {
                 let count = self.count(None);
                 Request::classic(key, count, silent)
             }
-            Kind::Flush => Request::flush(self.plan.keys),
+            Kind::Flush => self.flush(),
             Kind::Meta => {
                 let operation = self.meta(key, unix_s);
                 Request::meta(key, operation, self.drawn)
@@ -146,6 +149,14 @@ impl Load {
                 Request::quiet(commands, self.drawn)
             }
         }
+    }
+
+    fn flush(&mut self) -> Request {
+        if self.numbers.is_empty() {
+            return Request::flush(self.plan.keys);
+        }
+        let delay_s = self.random.pick(&[0, 0, 0, 1, DELAY_S_MAX as u32]);
+        Request::flush_of(self.numbers.iter().copied(), delay_s)
     }
 
     fn key(&mut self) -> KeyNumber {

@@ -100,6 +100,16 @@ impl State {
         }
     }
 
+    /// This state where versions that were drawn and lost may be below what is drawn next. Those of
+    /// the item are not lost.
+    #[must_use]
+    pub fn renumbered(self) -> Self {
+        Self {
+            version_above: 0,
+            ..self
+        }
+    }
+
     /// All states that may follow when `operation` takes effect within `span` and is answered so;
     /// none, if the answer is wrong.
     #[must_use]
@@ -122,7 +132,11 @@ impl State {
         }
         if may_be_dead {
             let moment = Moment { span, rules };
+            let living = after.len();
             before.step(None, operation, answer, moment, &mut after);
+            if may_live && rules.has_others {
+                before.stay_for_others(&mut after, living);
+            }
         }
         if may_live && rules.items_may_vanish {
             let moment = Moment { span, rules };
@@ -130,6 +144,25 @@ impl State {
             before.step(None, operation, answer, moment, &mut after);
         }
         after
+    }
+
+    /// What is gone by one node's clock may be there by another's, which answers next: of the
+    /// states from `from` on those without an item may as well have this one's.
+    fn stay_for_others(&self, after: &mut Vec<Self>, from: usize) {
+        let gone = after[from..].iter().filter(|state| state.item.is_none());
+        let stays = |state: &Self| Self {
+            item: self.item.clone(),
+            ..state.clone()
+        };
+        let there: Vec<Self> = gone.map(stays).collect();
+        after.extend(there);
+    }
+
+    /// Whether there is perhaps no item.
+    #[must_use]
+    pub fn may_be_nothing(&self) -> bool {
+        let item = self.item.as_ref();
+        item.is_none_or(|item| item.expires_s.is_some())
     }
 
     fn step(
@@ -146,7 +179,7 @@ impl State {
             return self.refused(item, operation, *refusal, moment, after);
         }
         match operation {
-            Operation::Flush => match answer {
+            Operation::Flush { .. } => match answer {
                 Answer::Done | Answer::Unknown => {
                     after.push(self.without_item());
                 }

@@ -71,7 +71,10 @@ pub enum Operation {
         initial: Option<(u64, i32)>,
     },
     /// flush_all, as one key sees it.
-    Flush,
+    Flush {
+        /// It is to come so many seconds later.
+        delay_s: u32,
+    },
 }
 
 /// Why a command was refused.
@@ -120,6 +123,17 @@ pub enum Answer {
     /// Nobody can say whether it was carried out, and what came of it: the connection broke, or
     /// the command asked for silence.
     Unknown,
+}
+
+impl Answer {
+    /// The cas unique that it shows, if it shows one.
+    #[must_use]
+    pub const fn cas(&self) -> Option<u64> {
+        match self {
+            Self::Item { cas, .. } | Self::Stored(cas) => *cas,
+            _ => None,
+        }
+    }
 }
 
 /// What a meta get says about an item beside its contents.

@@ -135,7 +135,7 @@ impl Request {
                 }
                 line
             }
-            Operation::Fetch { .. } | Operation::Flush => {
+            Operation::Fetch { .. } | Operation::Flush { .. } => {
                 unreachable!("these have their own forms")
             }
         }
@@ -175,8 +175,18 @@ impl Request {
     /// flush_all, of all keys below `keys`.
     #[must_use]
     pub fn flush(keys: u16) -> Self {
-        let commands = (0..keys).map(|key| (key, Operation::Flush)).collect();
-        Self::new(b"flush_all\r\n".to_vec(), commands, Shape::Line)
+        Self::flush_of(0..keys, 0)
+    }
+
+    /// flush_all, of these keys, after so many seconds.
+    #[must_use]
+    pub fn flush_of(keys: impl Iterator<Item = KeyNumber>, delay_s: u32) -> Self {
+        let commands = keys.map(|key| (key, Operation::Flush { delay_s }));
+        let line = match delay_s {
+            0 => "flush_all\r\n".to_owned(),
+            _ => format!("flush_all {delay_s}\r\n"),
+        };
+        Self::new(line.into_bytes(), commands.collect(), Shape::Line)
     }
 
     /// stats, of the kind named, if any.
@@ -416,7 +426,7 @@ fn push_meta(bytes: &mut Vec<u8>, key: KeyNumber, operation: &Operation, opaque:
             });
             format!("ma {name} v M{mode} D{delta}{initial}")
         }
-        Operation::Touch { .. } | Operation::Flush => unreachable!("not in this dialect"),
+        Operation::Touch { .. } | Operation::Flush { .. } => unreachable!("not in this dialect"),
     };
     bytes.extend_from_slice(line.as_bytes());
     bytes.extend_from_slice(end.as_bytes());
@@ -560,7 +570,9 @@ fn refusal(line: &[u8]) -> Option<Refusal> {
         Some(Refusal::Disk)
     } else if line.starts_with(b"SERVER_ERROR no node answers for this key") {
         Some(Refusal::Unreachable)
-    } else if line == b"SERVER_ERROR outcome unknown" {
+    } else if line == b"SERVER_ERROR outcome unknown"
+        || line.starts_with(b"SERVER_ERROR flush_all has not reached every node")
+    {
         Some(Refusal::OutcomeUnknown)
     } else if line.starts_with(b"CLIENT_ERROR cannot increment") {
         Some(Refusal::NonNumeric)

@@ -376,10 +376,7 @@ impl Run {
     fn take_answers(&mut self, asked: &Asked, reading: Reading) {
         let at = self.moment();
         for (index, answer) in reading.answers.into_iter().enumerate() {
-            let shown = match answer {
-                Answer::Item { cas, .. } | Answer::Stored(cas) => cas,
-                _ => None,
-            };
+            let shown = answer.cas();
             // A cas unique that the checker does not know of must not be compared with.
             if self.history.answer(asked.commands[index], answer, at)
                 && let Some(cas) = shown

@@ -4,7 +4,7 @@
 #![allow(missing_docs)]
 
 use zufar_simulator::cases::CLUSTER_FOUND;
-use zufar_simulator::cluster::{checked_unbiased, sweep};
+use zufar_simulator::cluster::{Scope, checked, sweep};
 
 const SEEDS: u64 = 100;
 /// Every so many-th seed is run twice.
@@ -12,7 +12,7 @@ const TWICE: u64 = 5;
 
 #[test]
 fn seeds_hold() {
-    let totals = sweep(0..SEEDS, TWICE, 3);
+    let totals = sweep(0..SEEDS, Scope::Full, TWICE, 3);
     assert!(totals.failed.is_empty(), "{:#?}", totals.failed);
     let histories = totals.histories;
     assert!(
@@ -24,7 +24,7 @@ fn seeds_hold() {
 #[test]
 fn seeds_that_have_found_something_hold() {
     for (what, seed) in CLUSTER_FOUND {
-        let report = checked_unbiased(seed, false).expect("no assertion fails");
+        let report = checked(seed, Scope::Plain, false, false).expect("no assertion fails");
         assert_eq!(report.violation, None, "seed {seed}: {what}");
     }
 }

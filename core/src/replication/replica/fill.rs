@@ -326,6 +326,7 @@ impl Replica {
             session: fill.session,
             position,
             digest: cx.store.digest(),
+            version: cx.store.version_highest(),
         };
         self.send_in_fill(verify, cx);
     }
@@ -398,7 +399,7 @@ impl Replica {
         fill.moved = cx.now;
         let version = entries.iter().map(|entry| entry.version).max();
         if let Some(version) = version {
-            cx.out.events.push(Event::Merged { version });
+            cx.out.events.push(Event::DrawAbove { version });
         }
         let (term, target) = (open.term, fill.target);
         *cursor = next.unwrap_or(at);
@@ -601,10 +602,9 @@ impl Replica {
     pub(super) fn fill_verify(
         &mut self,
         from: NodeId,
-        term: Term,
-        session: u64,
-        position: u64,
+        (term, session, position): (Term, u64, u64),
         digest: Digest,
+        version: u64,
         cx: &mut Context<'_>,
     ) {
         let follows = self.follows() == Some(term) && term.node == from;
@@ -623,6 +623,8 @@ impl Replica {
         ];
         let equal = cx.store.digest() == digest || unverified.into_iter().any(planted::has);
         filling.verified = equal;
+        // Of what is deleted nothing may have come, and it had versions, too.
+        cx.out.events.push(Event::DrawAbove { version });
         let verified = Message::FillVerified {
             term,
             session,

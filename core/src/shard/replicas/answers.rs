@@ -14,6 +14,7 @@ use crate::command::{Failure, Item, Operation, Outcome, Value};
 use crate::message::{Caller, owned};
 use crate::protocol::forward::{decode_answer, encode_answer};
 use crate::replication::{Event, Output};
+use crate::shard::copy::VERSIONS_MAX;
 use crate::shard::{Command, Shard, Sink};
 use crate::time::Now;
 
@@ -146,7 +147,10 @@ impl Shard {
                 self.clock.advance_past(version);
                 sink.route(partition, record.term);
             }
-            Event::Merged { version } => self.clock.advance_past(version),
+            Event::DrawAbove { version } if version < VERSIONS_MAX => {
+                self.clock.advance_past(version);
+            }
+            Event::DrawAbove { .. } => self.figures.replica_unreadable += 1,
             Event::Primary { term } => {
                 replicas.slot_mut(partition).primary = Some(term.node);
                 sink.route(partition, term);

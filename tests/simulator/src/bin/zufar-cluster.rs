@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use zufar_simulator::cluster::{Totals, checked, checked_unbiased, sweep};
+use zufar_simulator::cluster::{Scope, Totals, checked, sweep};
 
 /// Runs clusters on virtual time, with clients, faults and checks that a seed decides.
 #[derive(Parser)]
@@ -25,12 +25,12 @@ struct Arguments {
     /// Run every so many-th seed twice: both must be the same; 0 for none
     #[arg(long, default_value_t = 10)]
     twice: u64,
+    /// Without disks, flushes, expiry and faults at bad moments: what runs were before these
+    #[arg(long)]
+    plain: bool,
     /// With --seed: print every event
     #[arg(long, requires = "seed")]
     trace: bool,
-    /// With --seed: without the faults that come at bad moments, as src/cases.rs means its seeds
-    #[arg(long, requires = "seed")]
-    unbiased: bool,
     /// Break the core in this way first, to see whether it is found
     #[cfg(feature = "planted")]
     #[arg(long)]
@@ -42,20 +42,23 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     #[cfg(feature = "planted")]
     if let Some(wanted) = &arguments.bug {
-        let all = zufar_core::planted::Bug::CLUSTER;
+        use zufar_core::planted::Bug;
+        let all: Vec<_> = Bug::CLUSTER.iter().chain(&Bug::CLUSTER_FULL).collect();
         let Some((_, bug)) = all.iter().find(|(name, _)| name == wanted) else {
-            println!("the bugs are {:?}", all.map(|(name, _)| name));
+            let names: Vec<_> = all.iter().map(|(name, _)| name).collect();
+            println!("the bugs are {names:?}");
             return ExitCode::FAILURE;
         };
         zufar_core::planted::plant(Some(*bug));
     }
+    let scope = match arguments.plain {
+        true => Scope::Plain,
+        false => Scope::Full,
+    };
     let began = Instant::now();
     let totals = match arguments.seed {
         Some(seed) => {
-            let outcome = match arguments.unbiased {
-                true => checked_unbiased(seed, arguments.trace),
-                false => checked(seed, arguments.trace, arguments.twice > 0),
-            };
+            let outcome = checked(seed, scope, arguments.trace, arguments.twice > 0);
             println!("{outcome:#?}");
             let mut totals = Totals::default();
             totals.add(seed, outcome);
@@ -63,11 +66,12 @@ fn main() -> ExitCode {
         }
         None => sweep(
             arguments.first..arguments.first + arguments.seeds,
+            scope,
             arguments.twice,
             arguments.failures,
         ),
     };
-    tell(&totals, began.elapsed().as_secs_f64());
+    tell(&totals, arguments.plain, began.elapsed().as_secs_f64());
     match totals.failed.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -75,7 +79,8 @@ fn main() -> ExitCode {
 }
 
 #[allow(clippy::print_stdout)] // It is a program.
-fn tell(totals: &Totals, seconds: f64) {
+fn tell(totals: &Totals, plain: bool, seconds: f64) {
+    let plain = if plain { " --plain" } else { "" };
     println!(
         "{} seeds, {} events, {} commands checked, {} s of virtual time in {seconds:.1} s",
         totals.seeds,
@@ -101,7 +106,7 @@ fn tell(totals: &Totals, seconds: f64) {
         println!("{count:>10} {fault}");
     }
     for (seed, violation) in &totals.failed {
-        println!("\nseed {seed}: {violation}\nreplay: cargo cluster --seed {seed} --trace");
+        println!("\nseed {seed}: {violation}\nreplay: cargo cluster --seed {seed}{plain} --trace");
     }
     println!("{} seeds failed", totals.failed.len());
 }

@@ -12,10 +12,7 @@ use zufar_core::member::NodeId;
 use zufar_core::replication::Replica;
 use zufar_core::time::Time;
 
-use super::plan::Plan;
-use super::run::{Planned, Report, Run, run_as};
-use crate::Random;
-use crate::sweep::caught;
+use super::run::{Planned, Run};
 use crate::world::{Crash, HostId};
 
 /// A lease that lasts so much longer has come with an acknowledgement of a moment ago.
@@ -65,26 +62,6 @@ enum Moment {
 #[derive(Default)]
 pub(super) struct Bias {
     seen: BTreeMap<(HostId, u16), Seen>,
-}
-
-/// The same as [`run`](super::run()), but for faults at bad moments: seeds that were kept before
-/// there were any go on to mean the same.
-#[must_use]
-pub fn run_unbiased(mut random: Random, told: bool) -> Report {
-    let plan = Plan {
-        bias_percent: 0,
-        ..Plan::draw(&mut random)
-    };
-    run_as(plan, random, told)
-}
-
-/// Runs one seed without faults at bad moments.
-///
-/// # Errors
-/// What a panic said: an assertion of ours, most likely.
-pub fn checked_unbiased(seed: u64, told: bool) -> Result<Report, String> {
-    let once = || run_unbiased(Random::new(seed), told);
-    caught(once).map_err(|panic| format!("panicked: {panic}"))
 }
 
 impl Run {

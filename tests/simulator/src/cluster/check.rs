@@ -8,13 +8,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use zufar_core::time::Time;
 
 use super::keys::partition_of;
-use crate::history::{Command, End, History, Moment};
+use crate::history::{Command, End, History, Loss, Moment};
 use crate::model::Rules;
 use crate::operation::{Answer, KeyNumber, Marks, Operation, Refusal, Value};
 use crate::run::VALUE_BYTES_MAX;
 
 /// Where a command is noted.
 pub(super) type RecordId = usize;
+
+/// How far a clock may get between two looks at it, in milliseconds.
+const CLOCKS_MS: u64 = 5;
+
+/// How long after its time a flush comes about in peace, in milliseconds.
+pub(super) const LATE_MS_MAX: u64 = 3_000;
+
+/// What disks have of a partition: all that was known before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Safe {
+    /// Each of them.
+    pub(super) on_each: Time,
+    /// One of them.
+    pub(super) on_one: Time,
+}
 
 /// The commands of one run.
 #[derive(Default)]
@@ -30,6 +45,11 @@ pub(super) struct Records {
     won: BTreeSet<(KeyNumber, u64)>,
     /// From when on nothing of a partition is checked.
     cuts: BTreeMap<u16, Time>,
+    /// When all replicas of a partition were lost, and what of it was safe: on each disk, and on
+    /// one.
+    losses: BTreeMap<u16, Vec<(Time, Safe)>>,
+    /// When nothing went wrong any more.
+    pub(super) calm: Time,
 }
 
 /// What came of checking.
@@ -84,10 +104,7 @@ impl Records {
             Answer::Refused(Refusal::Unreachable) => self.unreachable += 1,
             _ => {}
         }
-        let shown = match &answer {
-            Answer::Item { cas, .. } | Answer::Stored(cas) => *cas,
-            _ => None,
-        };
+        let shown = answer.cas();
         self.look(key, &answer)?;
         let command = &mut self.commands[id];
         command.answer = answer;
@@ -129,6 +146,64 @@ impl Records {
         self.won.retain(|(key, _)| partition_of(*key) != partition);
     }
 
+    /// All replicas of a partition are lost, and what of it is safe.
+    pub(super) fn lose(&mut self, partition: u16, time: Time, safe: Safe) {
+        self.losses.entry(partition).or_default().push((time, safe));
+        // Who has won may be forgotten, and another one win.
+        self.won.retain(|(key, _)| partition_of(*key) != partition);
+    }
+
+    /// What the keys of a partition have lost.
+    fn losses_of(&self, key: KeyNumber) -> impl Iterator<Item = Loss> {
+        let losses = self.losses.get(&partition_of(key));
+        losses.into_iter().flatten().map(|(at, safe)| Loss {
+            at: *at,
+            safe: safe.on_each,
+            safe_on_one: safe.on_one,
+        })
+    }
+
+    /// A command is carried out by a node whose clock may be wrong.
+    fn allow_for_clocks(command: &mut Command, wrong_ms: u64) {
+        command.sent.unix_ms -= wrong_ms;
+        if let Some(answered) = &mut command.answered {
+            answered.unix_ms += wrong_ms;
+        }
+    }
+
+    /// A flush that was asked for comes about later, by the clock of the node that was asked and then
+    /// by that of another one; and if the two differ, once more. It is certain to if nothing came in
+    /// between, not long after nothing goes wrong any more.
+    fn bring_about(&self, command: &Command, delay_s: u32, wrong_ms: u64) -> [Command; 2] {
+        let asked = command.sent.time;
+        let delay_ms = u64::from(delay_s) * 1000;
+        let mut flush = command.clone();
+        flush.loose = true;
+        flush.sent.time = asked.plus_millis(delay_ms.saturating_sub(2 * wrong_ms));
+        let answered = flush.answered.take();
+        let mut again = flush.clone();
+        again.answer = Answer::Unknown;
+        let last = answered.map(|at| {
+            let last = at.time.plus_millis(delay_ms + 2 * wrong_ms);
+            last.max(self.calm).plus_millis(LATE_MS_MAX)
+        });
+        again.abandoned = last;
+        // A later word takes its place.
+        let is_flush = |other: &&Command| matches!(other.operation, Operation::Flush { .. });
+        let flushes = self.commands.iter().filter(is_flush);
+        let mut others = flushes.filter(|other| {
+            let is_before = other.answered.is_some_and(|at| at.time < asked);
+            other.sent.time != asked && !is_before
+        });
+        let mut losses = self.losses.values().flatten();
+        let certain = others.next().is_none() && losses.all(|(at, _)| *at < asked);
+        match answered.zip(last).filter(|_| certain) {
+            Some((at, time)) => flush.answered = Some(Moment { time, ..at }),
+            None => flush.answer = Answer::Unknown,
+        }
+        [flush, again]
+    }
+
     /// Partitions of which not everything is checked.
     pub(super) fn cut_partitions(&self) -> usize {
         self.cuts.len()
@@ -138,8 +213,11 @@ impl Records {
         self.cuts.contains_key(&partition)
     }
 
-    /// Whether one memcached could have told all this.
-    pub(super) fn check(&self, keys: &[KeyNumber]) -> Result<Verdict, String> {
+    /// Whether one memcached could have told all this, by nodes whose clocks are wrong by
+    /// `wrong_ms` at most.
+    pub(super) fn check(&self, keys: &[KeyNumber], wrong_ms: u64) -> Result<Verdict, String> {
+        // They are looked at now and then, and drift meanwhile.
+        let wrong_ms = wrong_ms + CLOCKS_MS;
         let rules = Rules {
             items_may_vanish: false,
             commands_may_fail: false,
@@ -155,6 +233,11 @@ impl Records {
             let cut = self.cuts.get(&partition_of(*key));
             let of_key = self.commands.iter().filter(|command| command.key == *key);
             let mut checked = 0;
+            for loss in self.losses_of(*key) {
+                if cut.is_none_or(|cut| loss.at < *cut) {
+                    history.lose(loss);
+                }
+            }
             for command in of_key.filter(|command| cut.is_none_or(|cut| command.sent.time < *cut)) {
                 let mut command = Command {
                     key: 0,
@@ -167,7 +250,17 @@ impl Records {
                     command.loose = true;
                 }
                 checked += 1;
-                history.send(command);
+                Self::allow_for_clocks(&mut command, wrong_ms);
+                match command.operation {
+                    Operation::Flush { delay_s } if delay_s > 0 => {
+                        for flush in self.bring_about(&command, delay_s, wrong_ms) {
+                            history.send(flush);
+                        }
+                    }
+                    _ => {
+                        history.send(command);
+                    }
+                }
             }
             history
                 .close(End::GoesOn, rules, &|_| u64::MAX)

@@ -40,6 +40,7 @@ impl Run {
     /// No faults from now on, and what they have done is undone.
     pub(super) fn calm_down(&mut self) {
         self.faults.on = false;
+        self.records.calm = self.world.time();
         self.world.calm();
         for host in (0..self.hosts as u16).map(HostId) {
             if !self.world.is_host_up(host) {
@@ -132,6 +133,13 @@ impl Run {
                 self.world.set_drift_of(host, drift_ppm);
             }
             Fault::Join => self.join(),
+            Fault::Outage => self.outage(),
+            Fault::SlowDisk => {
+                let host = self.draw_host();
+                let milliseconds = self.span_ms();
+                self.world.count("disks that are slow");
+                self.world.slow_disk_of(host, milliseconds);
+            }
         }
     }
 
@@ -149,8 +157,9 @@ impl Run {
         let others = (0..self.hosts as u16).map(HostId);
         let mut others = others.filter(|other| *other != host);
         // Without any, a cluster without disks would be gone.
-        let lives =
-            others.any(|other| self.serves(other) && !self.faults.stopping.contains(&other));
+        let may_lose_all = self.plan.disk.is_some() && self.plan.may_lose;
+        let lives = may_lose_all
+            || others.any(|other| self.serves(other) && !self.faults.stopping.contains(&other));
         let survives = |partition: &u16| {
             let opened = self.watch.opened(*partition);
             opened.is_some() && self.survivors(*partition, host) > 0
@@ -179,9 +188,47 @@ impl Run {
             return;
         }
         self.world.count("crashes");
+        let crash = self.draw_crash();
+        self.note_crash(host, crash);
         self.count_losses(host);
-        self.world.crash_host(host, Crash::Process);
+        self.world.crash_host(host, crash);
         self.restart(host);
+    }
+
+    fn draw_crash(&mut self) -> Crash {
+        let power = self.plan.power_percent;
+        match power > 0 && self.random.chance(power) {
+            true => Crash::Power,
+            false => Crash::Process,
+        }
+    }
+
+    /// All processes are killed at once.
+    fn outage(&mut self) {
+        let up = (0..self.hosts as u16).map(HostId);
+        let up: Vec<HostId> = up.filter(|host| self.world.is_host_up(*host)).collect();
+        let unsettled = self.plan.whole && self.not_settled().is_some();
+        if unsettled || up.iter().any(|host| !self.may_impair(*host)) {
+            return;
+        }
+        self.world.count("outages");
+        self.faults.stopping.clear();
+        for host in &up {
+            let crash = self.draw_crash();
+            self.note_crash(*host, crash);
+            self.count_losses(*host);
+            self.world.crash_host(*host, crash);
+        }
+        let all_ms = self.span_ms();
+        for host in up {
+            // Under `available` who finds nobody goes on alone.
+            let own_ms = match self.plan.majority {
+                true => self.span_ms(),
+                false => self.random.between(1, 1500),
+            };
+            self.impair(host, all_ms + own_ms + 3000);
+            self.after_us((all_ms + own_ms) * 1000, Planned::Start(host));
+        }
     }
 
     fn restart(&mut self, host: HostId) {
@@ -203,6 +250,7 @@ impl Run {
     /// A process has stopped that was told to.
     pub(super) fn has_stopped(&mut self, host: HostId) {
         self.faults.stopping.retain(|stopping| *stopping != host);
+        self.note_stop(host);
         self.count_losses(host);
         self.restart(host);
     }
@@ -263,7 +311,7 @@ impl Run {
 
     fn set_clock(&mut self) {
         let host = self.draw_host();
-        let most_ms = self.random.pick(&[100, 5_000, 3_600_000]);
+        let most_ms = self.random.pick(&self.plan.clock_jumps_ms);
         let by_ms = self.random.between(1, most_ms) as i64;
         let sign = if self.random.chance(50) { 1 } else { -1 };
         self.world.count("clocks set");

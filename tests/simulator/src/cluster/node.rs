@@ -19,8 +19,6 @@ use super::plan::Plan;
 use crate::rig::settings;
 use crate::world::{HostId, Launch, Program, Runnable};
 
-/// Whether nodes have a disk.
-const DISK: bool = false;
 const MEMORY_BYTES: u64 = 64 << 20;
 const CLUSTER: &str = "shop";
 const SECRET: &str = "a secret that is long enough for a cluster\n";
@@ -49,12 +47,16 @@ pub(super) struct Start<'a> {
 /// The process of a node.
 pub(super) fn program(launch: Launch<'_>, start: &Start<'_>) -> Program {
     let host = launch.host;
+    let has_disk = start.plan.disk.is_some();
     let shared = Arc::new(Settings {
         guid: guid(host).as_str().into(),
-        ..settings(start.workers, MEMORY_BYTES, DISK)
+        ..settings(start.workers, MEMORY_BYTES, has_disk)
     });
-    let cluster = cluster_settings(host, start);
-    let recovery = Recovery::default();
+    let recovery = match has_disk {
+        true => launch.disk.recovery(),
+        false => Recovery::default(),
+    };
+    let cluster = cluster_settings(host, start, &recovery);
     let worker = |id: u16| -> Box<dyn Runnable> {
         let worker = Worker::new(Arc::clone(&shared), WorkerId(id), &recovery);
         let mut seed = [host.0 as u8; 32];
@@ -68,12 +70,13 @@ pub(super) fn program(launch: Launch<'_>, start: &Start<'_>) -> Program {
     };
     Program {
         machines: (0..start.workers).map(worker).collect(),
-        disk: DISK,
+        disk: has_disk,
     }
 }
 
-fn cluster_settings(host: HostId, start: &Start<'_>) -> ClusterSettings {
+fn cluster_settings(host: HostId, start: &Start<'_>, recovery: &Recovery) -> ClusterSettings {
     let secrets = Secrets::parse(SECRET.as_bytes()).expect("it is long enough");
+    let known = &recovery.cluster;
     let secrets = start.plan.secret.then_some(secrets);
     ClusterSettings {
         name: CLUSTER.into(),
@@ -95,9 +98,9 @@ fn cluster_settings(host: HostId, start: &Start<'_>) -> ClusterSettings {
             true => SplitBrain::Majority,
             false => SplitBrain::Available,
         },
-        members: Vec::new(),
-        formation: None,
-        layout: Vec::new(),
-        holds_data: false,
+        members: known.members.clone(),
+        formation: known.formation,
+        layout: known.layout.clone(),
+        holds_data: recovery.holds_records,
     }
 }

@@ -6,7 +6,20 @@
 use super::keys;
 use crate::Random;
 use crate::operation::KeyNumber;
-use crate::plan::{LoadPlan, NetworkPlan, PeerPlan};
+use crate::plan::{DiskPlan, LoadPlan, NetworkPlan, PeerPlan};
+
+/// What is drawn for a full run changes nothing of the plain one of the same seed.
+const FULL: u64 = 0x6469_736b;
+
+/// What there may be in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// No disks, no flushes, no expiry, no faults at bad moments: what there was before these. The
+    /// seeds that it has found keep their meaning.
+    Plain,
+    /// Everything.
+    Full,
+}
 
 /// Something that goes wrong in a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +48,15 @@ pub enum Fault {
     Drift,
     /// A new node joins.
     Join,
+    /// All processes are killed at once, and others started after a while.
+    Outage,
+    /// A disk takes its time for a while.
+    SlowDisk,
 }
 
 impl Fault {
-    /// All, each with how often it comes where it does.
-    const ALL: [(u64, Self); 12] = [
+    /// Those of a plain run, each with how often it comes where it does.
+    const PLAIN: [(u64, Self); 12] = [
         (8, Self::Crash),
         (3, Self::Stop),
         (8, Self::Suspension),
@@ -53,6 +70,9 @@ impl Fault {
         (1, Self::Drift),
         (3, Self::Join),
     ];
+
+    /// Those that concern disks.
+    const OF_DISKS: [(u64, Self); 2] = [(3, Self::Outage), (3, Self::SlowDisk)];
 
     /// Under `available` what parts nodes from each other parts their histories, too, and that is
     /// promised.
@@ -103,12 +123,59 @@ pub struct Plan {
     pub faults_ms: u64,
     /// In so many of 100 moments that are bad for one a fault comes.
     pub bias_percent: u64,
+    /// The nodes' disks, if they have some.
+    pub disk: Option<DiskPlan>,
+    /// In so many of 100 crashes the power fails.
+    pub power_percent: u64,
+    /// When all is done and on disks, the power of all hosts fails.
+    pub blackout: bool,
+    /// How far somebody sets a clock at most, in milliseconds.
+    pub clock_jumps_ms: [u64; 3],
+    /// How far clocks are apart at the start at most, in milliseconds.
+    pub skew_ms_max: u64,
 }
 
 impl Plan {
     /// Draws one.
     #[must_use]
-    pub fn draw(random: &mut Random) -> Self {
+    pub fn draw(random: &mut Random, scope: Scope) -> Self {
+        let mut plan = Self::draw_plain(random);
+        match scope {
+            Scope::Plain => plan.bias_percent = 0,
+            Scope::Full => {
+                let mut full = Random::new(random.clone().bits() ^ FULL);
+                plan.fill_up(&mut full);
+            }
+        }
+        plan
+    }
+
+    /// Draws what a plain run does not have.
+    fn fill_up(&mut self, random: &mut Random) {
+        self.load.flushes = random.pick(&[0, 0, 1, 4]);
+        self.load.expiring = random.chance(50);
+        if self.goes_by_time() && random.chance(80) {
+            // Otherwise nearly everything may have happened by somebody's clock.
+            self.clock_jumps_ms = [20, 100, 1_000];
+        }
+        self.skew_ms_max = random.pick(&[0, 49, 400]);
+        if random.chance(70) {
+            self.disk = Some(DiskPlan {
+                latency_us_max: random.pick(&[100, 500, 5_000]),
+                slow_us_max: random.pick(&[5_000, 50_000, 200_000]),
+            });
+            self.power_percent = random.pick(&[0, 50, 100]);
+            self.may_lose = random.chance(40);
+            self.blackout = random.chance(30);
+            for (weight, fault) in Fault::OF_DISKS {
+                if random.chance(60) && (self.may_lose || fault != Fault::Outage) {
+                    self.faults.push((weight, fault));
+                }
+            }
+        }
+    }
+
+    fn draw_plain(random: &mut Random) -> Self {
         let nodes: u64 = random.weighted(&[(1, 1), (3, 2), (9, 3), (5, 4), (3, 5), (1, 6), (1, 7)]);
         let majority = nodes == 1 || random.chance(80);
         let mixed = random.chance(50);
@@ -128,7 +195,7 @@ impl Plan {
         let idle = |_| random.below(zufar_core::hash::PARTITIONS as u64) as u16;
         let idle_partitions = (0..8).map(idle).collect();
         let mut faults = Vec::new();
-        for (weight, fault) in Fault::ALL {
+        for (weight, fault) in Fault::PLAIN {
             if random.chance(60) && (majority || !fault.parts()) {
                 faults.push((weight, fault));
             }
@@ -159,7 +226,19 @@ impl Plan {
             faults_ms: random.between(3, 12) * 1000,
             bias_percent: random.pick(&[0, 0, 5, 30]),
             workers,
+            disk: None,
+            power_percent: 0,
+            blackout: false,
+            clock_jumps_ms: [100, 5_000, 3_600_000],
+            skew_ms_max: 49,
         }
+    }
+
+    /// Whether an item may go without anybody asking for that at the moment: it expires, or a flush
+    /// comes that was to come later.
+    #[must_use]
+    pub const fn goes_by_time(&self) -> bool {
+        self.load.expiring || self.load.flushes > 0
     }
 
     /// Nodes that there may ever be.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use zufar_core::membership::next_generation;
 use zufar_core::time::Time;
 
 use super::bias::Bias;
@@ -12,7 +13,7 @@ use super::check::{RecordId, Records};
 use super::faults::Faults;
 use super::keys::partition_of;
 use super::node::{Start, program, seed_name};
-use super::plan::Plan;
+use super::plan::{Plan, Scope};
 use super::watch::Watch;
 use crate::Random;
 use crate::client::{Asked, Client, Progress};
@@ -116,19 +117,16 @@ pub(super) struct Run {
     violation: Option<String>,
 }
 
-/// Runs what `random` draws, and prints each event if `told`.
+/// Runs what `random` draws within `scope`, and prints each event if `told`.
 #[must_use]
-pub fn run(mut random: Random, told: bool) -> Report {
-    let plan = Plan::draw(&mut random);
-    run_as(plan, random, told)
-}
-
-/// Runs what was drawn.
-pub(super) fn run_as(plan: Plan, random: Random, told: bool) -> Report {
+pub fn run(mut random: Random, scope: Scope, told: bool) -> Report {
+    let plan = Plan::draw(&mut random, scope);
     let mut run = Run::new(plan, random, told);
     let mut settled_ms = 0;
     let result = run.all(&mut settled_ms);
-    let checked = run.records.check(&run.plan.keys);
+    let checked = run
+        .records
+        .check(&run.plan.keys, run.watch.clocks_wrong_ms_max);
     let (verdict, wrong) = match checked {
         Ok(verdict) => (verdict, None),
         Err(text) => (Default::default(), Some(text)),
@@ -156,15 +154,15 @@ pub(super) fn run_as(plan: Plan, random: Random, told: bool) -> Report {
 
 impl Run {
     fn new(plan: Plan, mut random: Random, told: bool) -> Self {
-        let disk = DiskPlan {
+        let disk = plan.disk.clone().unwrap_or(DiskPlan {
             latency_us_max: 500,
             slow_us_max: 1000,
-        };
+        });
         let (network, trace) = (plan.network.clone(), Trace::new(told));
         let mut world = World::new(random.fork(), network, disk, START_UNIX_MS, trace);
         world.peers = plan.peers.clone();
         for _ in 1..plan.hosts() {
-            let skew_ms = random.below(50);
+            let skew_ms = random.below(plan.skew_ms_max + 1);
             world.add_host(Time::ZERO, START_UNIX_MS + skew_ms);
         }
         for host in world.hosts() {
@@ -226,7 +224,11 @@ impl Run {
         if self.kept_apart() {
             return Ok(());
         }
-        self.ask_everybody()
+        self.ask_everybody()?;
+        match self.plan.blackout {
+            true => self.black_out(),
+            false => Ok(()),
+        }
     }
 
     /// All nodes start, and find each other.
@@ -283,7 +285,9 @@ impl Run {
         }
         let number = usize::from(host.0);
         let unix_ms = self.world.now_of(host).unix_ms;
-        let generation = unix_ms.max(self.generations[number] + 1);
+        let noted = self.world.disk_of(host).recovery().cluster.generation;
+        let last = self.generations[number].max(noted);
+        let generation = next_generation(Some(last), unix_ms, None);
         let is_first = self.generations.iter().all(|known| *known == 0);
         self.generations[number] = generation;
         let others = (0..self.hosts as u16)
@@ -452,7 +456,7 @@ impl Run {
             return Ok(());
         }
         if actor.client.can_ask() && actor.client.unanswered() < self.plan.load.depth_max {
-            let unix_s = START_UNIX_MS / 1000;
+            let unix_s = self.moment().unix_ms / 1000;
             let request = self.load.draw(unix_s);
             self.ask(number, request);
         }
@@ -496,6 +500,7 @@ impl Run {
     }
 
     fn take_answers(&mut self, records: &[RecordId], reading: Reading) -> Result<(), String> {
+        self.look_at_formations();
         let at = self.moment();
         for (record, answer) in records.iter().zip(reading.answers) {
             if let Some((key, cas)) = self.records.answer(*record, answer, at)? {

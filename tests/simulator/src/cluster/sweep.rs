@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::plan::Scope;
 use super::run::{Report, run};
 use crate::Random;
 use crate::sweep::{caught, difference, on_all_cores};
@@ -71,8 +72,8 @@ impl Totals {
 /// Runs `seeds` on all cores until `failures_max` of them have failed, every `twice`-th of them
 /// twice.
 #[must_use]
-pub fn sweep(seeds: Range<u64>, twice: u64, failures_max: usize) -> Totals {
-    let run = |seed: u64| checked(seed, false, twice > 0 && seed.is_multiple_of(twice));
+pub fn sweep(seeds: Range<u64>, scope: Scope, twice: u64, failures_max: usize) -> Totals {
+    let run = |seed: u64| checked(seed, scope, false, twice > 0 && seed.is_multiple_of(twice));
     let add = |totals: &mut Totals, seed, outcome| {
         totals.add(seed, outcome);
         totals.failed.len()
@@ -87,9 +88,9 @@ pub fn sweep(seeds: Range<u64>, twice: u64, failures_max: usize) -> Totals {
 ///
 /// # Errors
 /// What a panic said: an assertion of ours, most likely.
-pub fn checked(seed: u64, told: bool, twice: bool) -> Result<Report, String> {
+pub fn checked(seed: u64, scope: Scope, told: bool, twice: bool) -> Result<Report, String> {
     let once = |told| {
-        caught(|| run(Random::new(seed), told)).map_err(|panic| format!("panicked: {panic}"))
+        caught(|| run(Random::new(seed), scope, told)).map_err(|panic| format!("panicked: {panic}"))
     };
     let mut first = once(told)?;
     if twice {

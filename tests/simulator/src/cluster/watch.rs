@@ -11,9 +11,10 @@ use zufar_core::replication::{Record, Replica};
 use zufar_core::time::Time;
 use zufar_core::worker::Worker;
 
+use super::check::Safe;
 use super::node::guid;
 use super::run::Run;
-use crate::world::HostId;
+use crate::world::{Crash, DRIFT_PPM_MAX, HostId};
 
 /// What has been seen.
 pub(super) struct Watch {
@@ -21,19 +22,24 @@ pub(super) struct Watch {
     seen: BTreeMap<u16, Seen>,
     /// The run on each host.
     runs: BTreeMap<HostId, NodeId>,
-    /// Partitions that have lost all replicas.
+    /// Partitions that have lost all replicas, and not come back from disks.
     pub(super) lost: BTreeSet<u16>,
+    /// What runs that have ended have left of a partition on their disks: all that was known
+    /// before.
+    safe: BTreeMap<(NodeId, u16), Time>,
     /// The cluster that was formed first.
     formation: Option<Formation>,
     looked_at: Time,
+    /// How far from the world's time the clock of a process was at most, in milliseconds.
+    pub(super) clocks_wrong_ms_max: u64,
 }
 
 #[derive(Default)]
 struct Seen {
     /// The highest record under which a node was open.
     opened: Option<Record>,
-    /// How often each run has gone on without a majority, or recovered.
-    forced: BTreeMap<NodeId, u64>,
+    /// How often each run has gone on without a majority, or recovered what was not lost.
+    forced: BTreeMap<NodeId, (u64, u64)>,
 }
 
 impl Watch {
@@ -42,9 +48,11 @@ impl Watch {
         Self {
             seen: partitions.iter().map(seen).collect(),
             lost: BTreeSet::new(),
+            safe: BTreeMap::new(),
             runs: BTreeMap::new(),
             formation: None,
             looked_at: Time::ZERO,
+            clocks_wrong_ms_max: 0,
         }
     }
 
@@ -57,6 +65,18 @@ impl Watch {
     /// The record under which a partition was open at last.
     pub(super) fn opened(&self, partition: u16) -> Option<&Record> {
         self.seen.get(&partition)?.opened.as_ref()
+    }
+
+    /// What is safe of a partition whose replicas `record` names, once all of them are gone.
+    fn safe(&self, partition: u16, record: &Record) -> Safe {
+        let of_run = |node: &NodeId| self.safe.get(&(*node, partition));
+        let all = record.in_sync.iter().filter_map(of_run).copied();
+        let complete = all.clone().count() == record.in_sync.len();
+        let on_each = all.clone().min().filter(|_| complete);
+        Safe {
+            on_each: on_each.unwrap_or(Time::ZERO),
+            on_one: all.max().unwrap_or(Time::ZERO),
+        }
     }
 
     /// The host of a run, if it is the last one there.
@@ -77,8 +97,9 @@ impl Run {
 
     /// Looks at everything.
     pub(super) fn look(&mut self) -> Result<(), String> {
+        self.look_at_formations();
         let before = std::mem::replace(&mut self.watch.looked_at, self.world.time());
-        self.look_at_formations(before);
+        self.look_at_clocks();
         for partition in self.watched.clone() {
             let forced = self.look_at(partition)?;
             if forced && !self.plan.majority {
@@ -88,15 +109,26 @@ impl Run {
         Ok(())
     }
 
+    fn look_at_clocks(&mut self) {
+        let right_ms = self.moment().unix_ms;
+        let up = self.world.hosts().filter(|it| self.world.is_host_up(*it));
+        let shown_ms = up.map(|host| self.world.now_of(host).unix_ms);
+        let wrong_ms = shown_ms.map(|it| it.abs_diff(right_ms)).max();
+        let known = &mut self.watch.clocks_wrong_ms_max;
+        *known = (*known).max(wrong_ms.unwrap_or(0));
+    }
+
     fn look_at(&mut self, partition: u16) -> Result<bool, String> {
         let (mut forced_now, mut readers) = (false, Vec::new());
+        // What comes back from disks is what they had: that is checked.
+        let comes_back = self.plan.disk.is_some() && self.watch.lost.contains(&partition);
         for host in (0..self.hosts as u16).map(HostId) {
             let now = self.world.now_of(host).time;
             let Some(replica) = self.replica(host, partition) else {
                 continue;
             };
             let (me, figures) = (replica.me(), replica.figures());
-            let forced = figures.forced + figures.recovered;
+            let (forced, recovered) = (figures.forced, figures.recovered);
             let record = replica.record().filter(|_| replica.is_open()).cloned();
             if replica.holds_lease(now) {
                 readers.push(me);
@@ -105,13 +137,17 @@ impl Run {
                 continue;
             };
             let known = seen.forced.entry(me).or_default();
-            forced_now |= std::mem::replace(known, forced) < forced;
+            let before = std::mem::replace(known, (forced, recovered));
+            forced_now |= before.0 < forced || (before.1 < recovered && !comes_back);
             let higher = |record: &Record| {
                 let opened = seen.opened.as_ref();
                 opened.is_none_or(|opened| opened.term < record.term)
             };
             if let Some(record) = record.filter(higher) {
                 seen.opened = Some(record);
+                if comes_back {
+                    self.watch.lost.remove(&partition);
+                }
             }
         }
         if readers.len() > 1 && !self.records.is_cut(partition) && !forced_now {
@@ -121,7 +157,8 @@ impl Run {
     }
 
     /// Under `available` a node that finds nobody forms a cluster of its own.
-    fn look_at_formations(&mut self, before: Time) {
+    pub(super) fn look_at_formations(&mut self) {
+        let before = self.watch.looked_at;
         for host in (0..self.hosts as u16).map(HostId) {
             let worker: Option<&Worker> = self.world.machine_of(host, 0);
             let view = worker.and_then(Worker::cluster_view);
@@ -165,14 +202,56 @@ impl Run {
         hosts.filter(lives).count()
     }
 
-    /// A process is about to end, or has ended: what it alone had is lost.
+    /// A process is about to be killed, and its host's power to fail or not: takes note of what
+    /// its disk certainly has by then, by what the process would show.
+    pub(super) fn note_crash(&mut self, host: HostId, crash: Crash) {
+        let (time, now) = (self.world.time(), self.world.now_of(host));
+        for partition in self.watched.clone() {
+            let workers = self.world.workers_of(host);
+            let worker = partition.checked_rem(workers);
+            let worker: Option<&Worker> = worker.and_then(|it| self.world.machine_of(host, it));
+            let Some(worker) = worker else {
+                return;
+            };
+            let (written_ms, synced_ms) = worker.disk_lags_ms(now);
+            let lag_ms = match crash {
+                Crash::Process => written_ms,
+                Crash::Power => synced_ms,
+            };
+            // It is rounded down, and by a clock that may be wrong.
+            let lag_us = (lag_ms + 1) * (1_000_000 + DRIFT_PPM_MAX as u64) / 1000;
+            let safe_ns = time.as_nanos().saturating_sub(lag_us * 1000);
+            self.note_safe(host, partition, Time::from_nanos(safe_ns));
+        }
+    }
+
+    /// A process has ended that was told to: its disk has everything.
+    pub(super) fn note_stop(&mut self, host: HostId) {
+        for partition in self.watched.clone() {
+            self.note_safe(host, partition, self.world.time());
+        }
+    }
+
+    fn note_safe(&mut self, host: HostId, partition: u16, safe: Time) {
+        if let Some(run) = self.watch.runs.get(&host) {
+            self.watch.safe.insert((*run, partition), safe);
+        }
+    }
+
+    /// A process is about to end, or has ended: what it alone had is lost, or on disks.
     pub(super) fn count_losses(&mut self, gone: HostId) {
         for partition in self.watched.clone() {
-            if self.survivors(partition, gone) == 0 && !self.watch.lost.contains(&partition) {
-                self.watch.lost.insert(partition);
-                self.world.count("partitions that have lost all replicas");
-                let now = self.world.time();
-                self.cut(partition, now);
+            if self.survivors(partition, gone) > 0 || !self.watch.lost.insert(partition) {
+                continue;
+            }
+            self.world.count("partitions that have lost all replicas");
+            let now = self.world.time();
+            match self.watch.opened(partition) {
+                Some(record) if self.plan.disk.is_some() => {
+                    let safe = self.watch.safe(partition, record);
+                    self.records.lose(partition, now, safe);
+                }
+                _ => self.cut(partition, now),
             }
         }
     }

@@ -6,12 +6,19 @@
 //! A command whose answer says that it has changed nothing takes effect as soon as it can: any
 //! other order would explain no more. So only what changes something is tried in all orders.
 
-use super::Command;
+use std::collections::BTreeMap;
+
+use zufar_core::time::Time;
+
 use super::frontier::{Explanation, Frontier, Places};
+use super::{Command, Loss};
 use crate::model::{Rules, Span, State};
 
 /// Explanations that are followed for one answer before the search gives up.
 const EXPLANATIONS_MAX: usize = 20_000;
+
+/// Commands under way whose answers are heard after a loss, at most: each may be among what is lost.
+const LOST_MAX: u32 = 10;
 
 /// One command that has been sent.
 #[derive(Clone, Copy, Debug)]
@@ -197,6 +204,48 @@ impl Search<'_> {
             }
         }
         Some(all)
+    }
+
+    /// Everything that may be after a loss: the key falls back to a state of the `past`, which
+    /// had been replaced by a time, or stays as it is. Of what is answered later each may have
+    /// taken effect and be among what is lost.
+    pub(super) fn lost(
+        &self,
+        before: &Frontier,
+        past: BTreeMap<State, Time>,
+        loss: Loss,
+    ) -> Option<Frontier> {
+        let unanswered = self.open.unanswered();
+        let all = self.all(before)?;
+        let newer = past.iter().filter(|(_, by)| **by >= loss.safe_on_one);
+        let mut newer = newer.map(|(state, _)| state);
+        let safe = match newer.any(State::may_be_nothing) || all.states().any(State::may_be_nothing)
+        {
+            true => loss.safe,
+            false => loss.safe_on_one,
+        };
+        let open = self.open.iter().fold(0, |all, (place, _)| all | place);
+        let answered = open & !unanswered;
+        if answered.count_ones() > LOST_MAX {
+            return None;
+        }
+        let recalled = past.into_iter().filter(|(_, by)| *by >= safe);
+        let recalled = recalled.map(|(state, _)| Explanation { state, done: 0 });
+        let mut after = Frontier::default();
+        for Explanation { state, done } in all.iter().chain(recalled) {
+            let state = state.renumbered();
+            let mut lost: Places = answered;
+            loop {
+                let state = state.clone();
+                let done = done | lost;
+                after.insert(Explanation { state, done }, unanswered);
+                if lost == 0 {
+                    break;
+                }
+                lost = (lost - 1) & answered;
+            }
+        }
+        (after.len() <= EXPLANATIONS_MAX).then_some(after)
     }
 
     /// Has everything take effect that can at once, and changes nothing.

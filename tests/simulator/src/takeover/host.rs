@@ -269,7 +269,7 @@ impl Part {
                         effects.replies.push((ask, Reply::Refused));
                     }
                 }
-                Event::Opened { version, .. } | Event::Merged { version } => {
+                Event::Opened { version, .. } | Event::DrawAbove { version } => {
                     self.version = self.version.max(*version);
                 }
                 _ => {}
