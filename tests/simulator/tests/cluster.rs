@@ -3,8 +3,8 @@
 //! `cargo cluster --seeds 5000` runs more; `cargo cluster --seed N --trace` replays one.
 #![allow(missing_docs)]
 
-use zufar_simulator::cases::CLUSTER_FOUND;
-use zufar_simulator::cluster::{checked_unbiased, sweep};
+use zufar_simulator::cases::{CLUSTER_FOUND, CLUSTER_FOUND_BIASED};
+use zufar_simulator::cluster::{checked, checked_unbiased, sweep};
 
 const SEEDS: u64 = 100;
 /// Every so many-th seed is run twice.
@@ -25,6 +25,10 @@ fn seeds_hold() {
 fn seeds_that_have_found_something_hold() {
     for (what, seed) in CLUSTER_FOUND {
         let report = checked_unbiased(seed, false).expect("no assertion fails");
+        assert_eq!(report.violation, None, "seed {seed}: {what}");
+    }
+    for (what, seed) in CLUSTER_FOUND_BIASED {
+        let report = checked(seed, false, false).expect("no assertion fails");
         assert_eq!(report.violation, None, "seed {seed}: {what}");
     }
 }
