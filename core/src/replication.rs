@@ -36,8 +36,9 @@
 //! * **A sole voter** counts its own vote for a record that adds a second one only once its disk
 //!   has it ([`Input::Kept`]): after a restart there would be nobody to learn that from.
 //! * **Recovery.** When the in-sync replicas are gone (all have restarted, or a majority of the
-//!   voters is blank), a claim may ask *all* voters, listing the run of each; a blank voter
-//!   promises if its own run is listed. The base is the highest of their records, disks included.
+//!   voters is blank), a claim may ask *all* voters, of its own record and of a later one that it
+//!   has heard of, listing the run of each; a blank voter promises if its own run is listed, and
+//!   all that are listed have to. The base is the highest of their records, disks included.
 //!   If a run that the base names is among them, complete, only it goes on, as in any claim. If
 //!   not, the claimant gathers what the nodes that the base names have (their disks), the highest
 //!   version winning, and opens alone. Nodes that the base does not name are not asked: their old

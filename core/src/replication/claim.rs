@@ -102,14 +102,16 @@ impl Claim {
         records.max_by_key(|record| record.term)
     }
 
-    /// The highest record, if enough of its voters have promised: a majority; in a recovery all.
+    /// The highest record, if enough of its voters have promised: a majority; in a recovery all,
+    /// and whoever else is listed, for one of those may know of a later record.
     pub(crate) fn base(&self) -> Option<&Record> {
         let base = self.highest()?;
         let promised = |guid| self.has_promised(guid);
         let enough = if self.listed.is_empty() {
             majority(&base.voters, promised) || planted::has(Bug::NoQuorum)
         } else {
-            base.voters.iter().all(|guid| promised(*guid))
+            let listed = self.listed.iter().map(|node| node.guid);
+            base.voters.iter().copied().chain(listed).all(promised)
         };
         enough.then_some(base)
     }

@@ -82,6 +82,12 @@ pub const CLUSTER_FOUND: [(&str, u64); 12] = [
     ),
 ];
 
+/// The same of `cargo cluster` as it is, with faults at bad moments.
+pub const CLUSTER_FOUND_BIASED: [(&str, u64); 1] = [(
+    "a recovery did not list a voter that had forgotten, since it was one of another record",
+    357,
+)];
+
 /// A wrong variant of the replication protocol, by the name that `zufar-takeover --bug` takes, and
 /// the first seed that finds it. Without it the same seed must pass.
 pub const TAKEOVER_PLANTED: [(&str, u64); 18] = [

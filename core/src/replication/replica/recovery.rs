@@ -12,7 +12,7 @@ use crate::replication::claim::{Claim, Phase, Plan, Promised};
 use crate::replication::entry::Entry;
 use crate::replication::message::{Holding, Message};
 use crate::replication::output::Event;
-use crate::replication::record::{Record, Term};
+use crate::replication::record::{NODES_MAX, Record, Term};
 use crate::replication::settings::SplitBrain;
 use crate::replication::store::{Arrival, Scan};
 use crate::time::Time;
@@ -41,15 +41,27 @@ impl Replica {
         if cx.now < due {
             return self.wake(due);
         }
-        let runs = known.voters.iter().filter_map(|guid| match *guid {
-            guid if guid == self.me.guid => Some(self.me),
-            guid => Self::run_of(guid, cx.view),
-        });
-        let listed: Vec<NodeId> = runs.collect();
-        if listed.len() < known.voters.len() && !self.may_force_recovery(cx.now) {
+        let listed = self.listed(&known, cx);
+        let is_listed = |guid: &Guid| listed.iter().any(|node| node.guid == *guid);
+        if !known.voters.iter().all(is_listed) && !self.may_force_recovery(cx.now) {
             return self.recovery_failed(cx);
         }
         self.launch(Plan::default(), None, listed, cx);
+    }
+
+    /// The runs of the voters of a record that this node has heard of, and of its own. What comes
+    /// of the promises may be either, or yet another: everybody in them who has forgotten has to
+    /// be listed, or none promises again.
+    fn listed(&self, known: &Record, cx: &Context<'_>) -> Vec<NodeId> {
+        let own = self.record.iter().flat_map(|record| &record.voters);
+        let own = own.filter(|guid| !known.votes(**guid));
+        let runs = known.voters.iter().chain(own).filter_map(|guid| {
+            let is_me = *guid == self.me.guid;
+            is_me
+                .then_some(self.me)
+                .or_else(|| Self::run_of(*guid, cx.view))
+        });
+        runs.take(NODES_MAX).collect()
     }
 
     /// Whether a recovery may do without those who do not answer.

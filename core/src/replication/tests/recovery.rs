@@ -117,3 +117,57 @@ fn a_recovery_whose_record_nobody_has_accepted_is_made_again() {
     answer(&mut replica, now, Message::Accepted { term: second });
     assert!(replica.is_open());
 }
+
+/// The base may be another record than the one that was heard of: whoever votes in either and has
+/// forgotten has to be listed, or never promises again (cluster seed 357). And all that are listed
+/// have to promise, for one of them may know that its record was in force.
+#[test]
+fn a_recovery_lists_the_voters_of_its_own_record_too() {
+    let mut now = Time::from_millis(1000);
+    let record = |counter, node: NodeId, voters: [&str; 2]| Record {
+        term: Term { counter, node },
+        in_sync: vec![node],
+        voters: voters.map(guid).to_vec(),
+        lineage: None,
+    };
+    let own = record(2, run("b", 1), ["a", "b"]);
+    let start = Start::Restarted {
+        promised: None,
+        record: own.clone(),
+    };
+    let mut out = Output::default();
+    let mut context = Context {
+        now,
+        view: &Two([guid("a"), guid("b")]),
+        store: &mut Memory::default(),
+        out: &mut out,
+    };
+    let settings = Arc::new(Settings::default());
+    let mut replica = Replica::new(run("a", 2), settings, 7, start, &mut context);
+    let heard = Message::Nack {
+        blank: false,
+        promised: None,
+        record: Some(record(3, run("d", 1), ["a", "d"])),
+    };
+    let from = run("d", 2);
+    let message = heard;
+    handle(&mut replica, now, Input::Message { from, message });
+
+    let listing = |message: &Message| match message {
+        Message::Prepare { term, listed } if !listed.is_empty() => Some((*term, listed.clone())),
+        _ => None,
+    };
+    let (term, listed) = after(&mut replica, &mut now, 5000, listing).expect("it recovers");
+    assert_eq!(listed, [run("a", 2), run("d", 2), run("b", 2)]);
+    let promise = |record| Message::Promise {
+        term,
+        record,
+        holding: Holding::Nothing,
+        tail: Vec::new(),
+    };
+    let sent = answer(&mut replica, now, promise(Some(own)));
+    assert!(!sent.iter().any(is_accept), "one is listed and silent");
+    let message = promise(None);
+    let sent = handle(&mut replica, now, Input::Message { from, message });
+    assert!(sent.iter().any(is_accept));
+}
