@@ -35,7 +35,7 @@ pub const FOUND: [(&str, u64); 3] = [
     ),
 ];
 
-/// Seeds of clusters (`cargo cluster`) that have found a bug that nobody had planted. They pass
+/// Seeds of clusters (`cargo cluster --plain`) that have found a bug that nobody had planted. They pass
 /// since it was mended.
 pub const CLUSTER_FOUND: [(&str, u64); 10] = [
     (
@@ -74,5 +74,27 @@ pub const CLUSTER_FOUND: [(&str, u64); 10] = [
     (
         "answers that were held were forgotten when a node went over to another cluster",
         387,
+    ),
+];
+
+/// Seeds of clusters with disks, flushes and expiry (`cargo cluster`, without `--plain`) that have
+/// found a bug that nobody had planted. They pass since it was mended.
+pub const CLUSTER_FULL_FOUND: [(&str, u64); 5] = [
+    (
+        "a recovery never asked the one whose disk had the last record, which named it no more",
+        3,
+    ),
+    (
+        "a delayed flush left what was written after a restart, whose versions were ahead of time",
+        68,
+    ),
+    (
+        "a node's items were on disk ahead of the cluster that they belong to",
+        71,
+    ),
+    ("the same, found once more", 85),
+    (
+        "a replica that was filled drew versions below those of what was deleted before",
+        131,
     ),
 ];

@@ -3,7 +3,7 @@
 //! `cargo cluster --seeds 5000` runs more; `cargo cluster --seed N --trace` replays one.
 #![allow(missing_docs)]
 
-use zufar_simulator::cases::CLUSTER_FOUND;
+use zufar_simulator::cases::{CLUSTER_FOUND, CLUSTER_FULL_FOUND};
 use zufar_simulator::cluster::{Scope, checked, sweep};
 
 const SEEDS: u64 = 100;
@@ -24,7 +24,14 @@ fn seeds_hold() {
 #[test]
 fn seeds_that_have_found_something_hold() {
     for (what, seed) in CLUSTER_FOUND {
-        let report = checked(seed, Scope::Plain, false, false).expect("no assertion fails");
-        assert_eq!(report.violation, None, "seed {seed}: {what}");
+        hold(what, seed, Scope::Plain);
     }
+    for (what, seed) in CLUSTER_FULL_FOUND {
+        hold(what, seed, Scope::Full);
+    }
+}
+
+fn hold(what: &str, seed: u64, scope: Scope) {
+    let report = checked(seed, scope, false, false).expect("no assertion fails");
+    assert_eq!(report.violation, None, "seed {seed}: {what}");
 }

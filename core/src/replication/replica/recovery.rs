@@ -3,6 +3,7 @@
 //! Decides when it is tried and what the disks come to. The module `replication` says why the
 //! answers of all voters are needed, and whose entries count.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use super::{Context, Replica, Role, Uneasy};
@@ -41,15 +42,27 @@ impl Replica {
         if cx.now < due {
             return self.wake(due);
         }
-        let runs = known.voters.iter().filter_map(|guid| match *guid {
+        let run_of = |guid: Guid| match guid {
             guid if guid == self.me.guid => Some(self.me),
             guid => Self::run_of(guid, cx.view),
-        });
-        let listed: Vec<NodeId> = runs.collect();
-        if listed.len() < known.voters.len() && !self.may_force_recovery(cx.now) {
+        };
+        let all_there = known.voters.iter().all(|guid| run_of(*guid).is_some());
+        if !all_there && !self.may_force_recovery(cx.now) {
             return self.recovery_failed(cx);
         }
+        // The highest record may be on the disk of one that it does not name as voter any more: it
+        // is the base once that one has promised, too.
+        let listed: Vec<NodeId> = self.voters_known().into_iter().filter_map(run_of).collect();
         self.launch(Plan::default(), None, listed, cx);
+    }
+
+    /// The voters of all records that it knows.
+    fn voters_known(&self) -> BTreeSet<Guid> {
+        let learned = self.learned.iter().flat_map(|one| &one.record);
+        let records = learned.chain(&self.record).chain(&self.known);
+        records
+            .flat_map(|record| record.voters.iter().copied())
+            .collect()
     }
 
     /// Whether a recovery may do without those who do not answer.
