@@ -35,7 +35,7 @@ pub const FOUND: [(&str, u64); 3] = [
     ),
 ];
 
-/// Seeds of clusters (`cargo cluster --plain`) that have found a bug that nobody had planted. They
+/// Seeds of clusters (`cargo cluster --plain --unbiased`) that have found a bug that nobody had planted. They
 /// pass since it was mended. Plain, each means what it did when it was found.
 pub const CLUSTER_FOUND: [(&str, u64); 12] = [
     (
@@ -82,11 +82,33 @@ pub const CLUSTER_FOUND: [(&str, u64); 12] = [
     ),
 ];
 
-/// The same of `cargo cluster` as it is, with faults at bad moments.
+/// The same of `cargo cluster --plain`.
 pub const CLUSTER_FOUND_BIASED: [(&str, u64); 1] = [(
     "a recovery did not list a voter that had forgotten, since it was one of another record",
     357,
 )];
+
+/// Seeds of clusters with disks, flushes and expiry (`cargo cluster --unbiased`) that have found a bug
+/// that nobody had planted. They pass since it was mended.
+pub const CLUSTER_FULL_FOUND: [(&str, u64); 5] = [
+    (
+        "a recovery never asked the one whose disk had the last record, which named it no more",
+        3,
+    ),
+    (
+        "a delayed flush left what was written after a restart, whose versions were ahead of time",
+        68,
+    ),
+    (
+        "a node's items were on disk ahead of the cluster that they belong to",
+        71,
+    ),
+    ("the same, found once more", 85),
+    (
+        "a replica that was filled drew versions below those of what was deleted before",
+        131,
+    ),
+];
 
 /// A wrong variant of the replication protocol, by the name that `zufar-takeover --bug` takes, and
 /// the first seed that finds it. Without it the same seed must pass.

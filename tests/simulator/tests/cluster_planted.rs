@@ -13,12 +13,12 @@ const SEEDS_MAX: u64 = 2_000;
 
 #[test]
 fn every_wrong_variant_is_found() {
-    find(&Bug::CLUSTER, Scope::Plain);
+    find(&Bug::CLUSTER, Scope::PLAIN);
 }
 
 #[test]
 fn every_wrong_variant_of_disks_and_flushes_is_found() {
-    find(&Bug::CLUSTER_FULL, Scope::Full);
+    find(&Bug::CLUSTER_FULL, Scope::ALL);
 }
 
 /// One test at a time: a bug is planted in the whole process.

@@ -81,6 +81,9 @@ impl Replica {
         self.role = Role::Claiming(Box::new(claim));
         self.filling = None;
         let mut asked = self.asked(cx);
+        asked.extend(listed.iter().map(|node| node.guid));
+        asked.sort_unstable();
+        asked.dedup();
         asked.retain(|guid| *guid != self.me.guid);
         for guid in asked {
             let listed = listed.clone();

@@ -49,19 +49,23 @@ impl Replica {
         self.launch(Plan::default(), None, listed, cx);
     }
 
-    /// The runs of the voters of a record that this node has heard of, and of its own. What comes
-    /// of the promises may be either, or yet another: everybody in them who has forgotten has to
-    /// be listed, or none promises again.
+    /// The runs of the voters of a record that this node has heard of, of its own, and of those that
+    /// it has learned. What comes of the promises may be any of them, or yet another: everybody in
+    /// them who has forgotten has to be listed, or none promises again. And the highest may be on
+    /// the disk of one that it does not name as voter any more.
     fn listed(&self, known: &Record, cx: &Context<'_>) -> Vec<NodeId> {
-        let own = self.record.iter().flat_map(|record| &record.voters);
-        let own = own.filter(|guid| !known.votes(**guid));
-        let runs = known.voters.iter().chain(own).filter_map(|guid| {
-            let is_me = *guid == self.me.guid;
-            is_me
-                .then_some(self.me)
-                .or_else(|| Self::run_of(*guid, cx.view))
-        });
-        runs.take(NODES_MAX).collect()
+        let learned = self.learned.iter().flat_map(|one| &one.record);
+        let records = core::iter::once(known).chain(&self.record).chain(learned);
+        let mut listed: Vec<NodeId> = Vec::new();
+        for guid in records.flat_map(|record| &record.voters) {
+            let run = match *guid == self.me.guid {
+                true => Some(self.me),
+                false => Self::run_of(*guid, cx.view),
+            };
+            listed.extend(run.filter(|run| !listed.contains(run)));
+        }
+        listed.truncate(NODES_MAX);
+        listed
     }
 
     /// Whether a recovery may do without those who do not answer.

@@ -25,9 +25,12 @@ struct Arguments {
     /// Run every so many-th seed twice: both must be the same; 0 for none
     #[arg(long, default_value_t = 10)]
     twice: u64,
-    /// Without disks, flushes, expiry and faults at bad moments: what runs were before these
+    /// Without disks, flushes and expiry
     #[arg(long)]
     plain: bool,
+    /// Without faults at bad moments
+    #[arg(long)]
+    unbiased: bool,
     /// With --seed: print every event
     #[arg(long, requires = "seed")]
     trace: bool,
@@ -51,9 +54,9 @@ fn main() -> ExitCode {
         };
         zufar_core::planted::plant(Some(*bug));
     }
-    let scope = match arguments.plain {
-        true => Scope::Plain,
-        false => Scope::Full,
+    let scope = Scope {
+        full: !arguments.plain,
+        biased: !arguments.unbiased,
     };
     let began = Instant::now();
     let totals = match arguments.seed {
@@ -71,7 +74,7 @@ fn main() -> ExitCode {
             arguments.failures,
         ),
     };
-    tell(&totals, arguments.plain, began.elapsed().as_secs_f64());
+    tell(&totals, scope, began.elapsed().as_secs_f64());
     match totals.failed.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -79,8 +82,9 @@ fn main() -> ExitCode {
 }
 
 #[allow(clippy::print_stdout)] // It is a program.
-fn tell(totals: &Totals, plain: bool, seconds: f64) {
-    let plain = if plain { " --plain" } else { "" };
+fn tell(totals: &Totals, scope: Scope, seconds: f64) {
+    let plain = if scope.full { "" } else { " --plain" };
+    let unbiased = if scope.biased { "" } else { " --unbiased" };
     println!(
         "{} seeds, {} events, {} commands checked, {} s of virtual time in {seconds:.1} s",
         totals.seeds,
@@ -106,7 +110,10 @@ fn tell(totals: &Totals, plain: bool, seconds: f64) {
         println!("{count:>10} {fault}");
     }
     for (seed, violation) in &totals.failed {
-        println!("\nseed {seed}: {violation}\nreplay: cargo cluster --seed {seed}{plain} --trace");
+        println!(
+            "\nseed {seed}: {violation}\n\
+             replay: cargo cluster --seed {seed}{plain}{unbiased} --trace"
+        );
     }
     println!("{} seeds failed", totals.failed.len());
 }

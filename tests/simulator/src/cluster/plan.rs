@@ -13,12 +13,25 @@ const FULL: u64 = 0x6469_736b;
 
 /// What there may be in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// No disks, no flushes, no expiry, no faults at bad moments: what there was before these. The
-    /// seeds that it has found keep their meaning.
-    Plain,
+pub struct Scope {
+    /// Disks, flushes and expiry.
+    pub full: bool,
+    /// Faults at bad moments.
+    pub biased: bool,
+}
+
+impl Scope {
     /// Everything.
-    Full,
+    pub const ALL: Self = Self {
+        full: true,
+        biased: true,
+    };
+    /// What there was first. What came later changes nothing of it: seeds that were kept mean what
+    /// they did.
+    pub const PLAIN: Self = Self {
+        full: false,
+        biased: false,
+    };
 }
 
 /// Something that goes wrong in a cluster.
@@ -140,12 +153,12 @@ impl Plan {
     #[must_use]
     pub fn draw(random: &mut Random, scope: Scope) -> Self {
         let mut plan = Self::draw_plain(random);
-        match scope {
-            Scope::Plain => plan.bias_percent = 0,
-            Scope::Full => {
-                let mut full = Random::new(random.clone().bits() ^ FULL);
-                plan.fill_up(&mut full);
-            }
+        if scope.full {
+            let mut full = Random::new(random.clone().bits() ^ FULL);
+            plan.fill_up(&mut full);
+        }
+        if !scope.biased {
+            plan.bias_percent = 0;
         }
         plan
     }
