@@ -42,7 +42,7 @@ const RETRY_MS: u64 = 50;
 const TURN_MS: u64 = 300;
 /// A flush that has come and could not be carried out is tried again after so long, and a node that
 /// does not serve yet looks again, in milliseconds.
-const AGAIN_MS: u64 = 500;
+const AGAIN_MS: u64 = 1000;
 /// Commands that wait for a flush, at most.
 const ASKERS_MAX: usize = 4096;
 
@@ -358,7 +358,6 @@ impl Node {
         let wait_ms = (at_unix_ms + before * TURN_MS).saturating_sub(now.unix_ms);
         let serves = self.serving;
         if wait_ms == 0 && serves {
-            self.flushing.look_at = Some(now.time.plus_millis(AGAIN_MS));
             return Some(Wish {
                 askers: Vec::new(),
                 at_unix_ms: 0,
@@ -449,6 +448,10 @@ impl Node {
         self.flushing.orders.extend(told);
         if reached || matches!(job.step, FlushStep::At { .. }) {
             return;
+        }
+        if let Some(look_at) = &mut self.flushing.look_at {
+            // What draws versions has waited: not without a break.
+            *look_at = (*look_at).max(now.plus_millis(AGAIN_MS));
         }
         let number = job.number;
         let step = FlushStep::Drop { version: 0 };

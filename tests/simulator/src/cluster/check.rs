@@ -20,7 +20,7 @@ pub(super) type RecordId = usize;
 const CLOCKS_MS: u64 = 5;
 
 /// How long after its time a flush comes about in peace, in milliseconds.
-pub(super) const LATE_MS_MAX: u64 = 3_000;
+pub(super) const LATE_MS_MAX: u64 = 5_000;
 
 /// What disks have of a partition: all that was known before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
