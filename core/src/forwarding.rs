@@ -14,6 +14,7 @@
 //! The target may be this very node: then whoever owns this carries the request out, and requests
 //! that had been meant for elsewhere keep their order with those that come now.
 
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use crate::member::NodeId;
 use crate::message::{Refusal, Token};
 use crate::replication::Term;
 use crate::time::Time;
+use table::Table;
 
 /// A lane that was refused so often in a row waits before it is sent again.
 const REFUSALS_AT_ONCE_MAX: u32 = 2;
@@ -94,6 +96,19 @@ struct Lane {
     resting_until: Option<Time>,
 }
 
+impl Lane {
+    /// A new one, with the memory of an earlier one.
+    fn begin(&mut self, epoch: u32) {
+        let queue = core::mem::take(&mut self.queue);
+        assert!(queue.is_empty(), "a lane ends with its last request");
+        *self = Self {
+            epoch,
+            queue,
+            ..Self::default()
+        };
+    }
+}
+
 /// All requests of one worker that are under way at other nodes.
 pub(crate) struct Forwarding {
     limits: ForwardingLimits,
@@ -103,7 +118,7 @@ pub(crate) struct Forwarding {
     ring: VecDeque<Option<Pending>>,
     unfinished: usize,
     bytes: usize,
-    lanes: BTreeMap<u16, Lane>,
+    lanes: Table<Lane>,
     /// The last epoch of partitions that have no lane: the next one must not begin below it, for
     /// others remember what they have refused.
     epochs: BTreeMap<u16, u32>,
@@ -132,7 +147,7 @@ impl Forwarding {
             ring: VecDeque::new(),
             unfinished: 0,
             bytes: 0,
-            lanes: BTreeMap::new(),
+            lanes: Table::new(),
             epochs: BTreeMap::new(),
             resting: BTreeSet::new(),
             buffers: CommandBuffers::default(),
@@ -152,12 +167,12 @@ impl Forwarding {
     /// Whether requests of `partition` are under way: one that comes now has to go behind them.
     #[inline]
     pub(crate) fn has_lane(&self, partition: u16) -> bool {
-        !self.lanes.is_empty() && self.lanes.contains_key(&partition)
+        self.lanes.has(partition)
     }
 
     /// The node that `partition`'s requests go to, if there are any and they go anywhere.
     pub(crate) fn target(&self, partition: u16) -> Option<Term> {
-        self.lanes.get(&partition)?.target
+        self.lanes.get(partition)?.target
     }
 
     /// Requests under way.
@@ -192,11 +207,11 @@ impl Forwarding {
             since: 0,
         }));
         let partition = hash.partition();
-        let epochs = &mut self.epochs;
-        let lane = self.lanes.entry(partition).or_insert_with(|| Lane {
-            epoch: epochs.remove(&partition).unwrap_or_default(),
-            ..Lane::default()
-        });
+        if !self.lanes.has(partition) {
+            let epoch = self.epochs.remove(&partition).unwrap_or_default();
+            self.lanes.enter(partition).begin(epoch);
+        }
+        let lane = self.lanes.get_mut(partition).expect("it has one by now");
         lane.queue.push_back(sequence);
         lane.target = lane.target.or(target);
         self.drive(now, partition, sink);
@@ -210,7 +225,7 @@ impl Forwarding {
         target: Option<Term>,
         sink: &mut impl Sink,
     ) {
-        let Some(lane) = self.lanes.get_mut(&partition) else {
+        let Some(lane) = self.lanes.get_mut(partition) else {
             return;
         };
         if lane.target == target {
@@ -228,7 +243,7 @@ impl Forwarding {
     pub(crate) fn unrouted(&self) -> impl Iterator<Item = (u16, u32)> + '_ {
         let lanes = self.lanes.iter();
         let unrouted = lanes.filter(|(_, lane)| lane.target.is_none());
-        unrouted.map(|(partition, lane)| (*partition, lane.refusals))
+        unrouted.map(|(partition, lane)| (partition, lane.refusals))
     }
 
     /// Whether `outcome` may be the answer to a request: one that nobody waits for always may.
@@ -253,10 +268,7 @@ impl Forwarding {
         self.answered_us += took_us;
         self.answered_worst_us = self.answered_worst_us.max(took_us);
         let partition = pending.command.hash.partition();
-        let lane = self
-            .lanes
-            .get_mut(&partition)
-            .expect("a request has a lane");
+        let lane = self.lanes.get_mut(partition).expect("a request has a lane");
         lane.refusals_in_row = 0;
         lane.refusals = 0;
         self.leave(partition, sequence);
@@ -285,10 +297,7 @@ impl Forwarding {
             return;
         };
         let partition = pending.command.hash.partition();
-        let lane = self
-            .lanes
-            .get_mut(&partition)
-            .expect("a request has a lane");
+        let lane = self.lanes.get_mut(partition).expect("a request has a lane");
         if lane.epoch != epoch {
             return; // The lane has been sent again since.
         }
@@ -331,7 +340,7 @@ impl Forwarding {
             .iter()
             .filter_map(|(partition, lane)| {
                 let is_hit = lane.target.is_some_and(|term| term.node == node);
-                is_hit.then_some(*partition)
+                is_hit.then_some(partition)
             })
             .collect();
         for partition in hit {
@@ -397,17 +406,14 @@ impl Forwarding {
 
     /// Takes a finished request out of its lane, which goes with its last one.
     fn leave(&mut self, partition: u16, sequence: u64) {
-        let lane = self
-            .lanes
-            .get_mut(&partition)
-            .expect("a request has a lane");
+        let lane = self.lanes.get_mut(partition).expect("a request has a lane");
         let at = lane.queue.iter().position(|queued| *queued == sequence);
         lane.queue
             .remove(at.expect("an unfinished request is in its lane"));
         if lane.queue.is_empty() {
+            let epoch = lane.epoch;
             self.wake(partition);
-            let lane = self.lanes.remove(&partition);
-            let epoch = lane.map_or(0, |lane| lane.epoch);
+            self.lanes.leave(partition);
             if epoch > 0 {
                 self.epochs.insert(partition, epoch);
             }
@@ -421,7 +427,7 @@ impl Forwarding {
     fn give_up_passed(&mut self, partition: u16, before: u64, sink: &mut impl Sink) {
         let Some(lane) = self
             .lanes
-            .get(&partition)
+            .get(partition)
             .filter(|lane| lane.queue.len() > 1)
         else {
             return;
@@ -459,7 +465,7 @@ impl Forwarding {
 
     /// Whatever was sent is to be sent again, to `target`.
     fn retarget(&mut self, partition: u16, target: Option<Term>) {
-        let lane = self.lanes.get_mut(&partition).expect("only lanes change");
+        let lane = self.lanes.get_mut(partition).expect("only lanes change");
         lane.target = target;
         lane.epoch += 1;
         for sequence in &lane.queue {
@@ -471,7 +477,7 @@ impl Forwarding {
     }
 
     fn rest(&mut self, now: Time, partition: u16) {
-        let lane = self.lanes.get_mut(&partition).expect("only lanes rest");
+        let lane = self.lanes.get_mut(partition).expect("only lanes rest");
         if lane.resting_until.is_none() {
             let until = now.plus_millis(RETRY_MS);
             lane.resting_until = Some(until);
@@ -480,7 +486,7 @@ impl Forwarding {
     }
 
     fn wake(&mut self, partition: u16) {
-        if let Some(lane) = self.lanes.get_mut(&partition)
+        if let Some(lane) = self.lanes.get_mut(partition)
             && let Some(until) = lane.resting_until.take()
         {
             self.resting.remove(&(until, partition));
@@ -489,7 +495,7 @@ impl Forwarding {
 
     /// Sends what a lane has to send.
     fn drive(&mut self, now: Time, partition: u16, sink: &mut impl Sink) {
-        let Some(lane) = self.lanes.get(&partition) else {
+        let Some(lane) = self.lanes.get(partition) else {
             return;
         };
         if lane.resting_until.is_some() {

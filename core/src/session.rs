@@ -3,10 +3,10 @@
 //! Decides where a command ends, when its data is complete, in which order answers leave, and
 //! when nothing more may be read. Refuses to know where keys live and what commands do.
 
+mod order;
 pub(crate) mod output;
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -14,11 +14,12 @@ use crate::cache::INLINE_BYTES_MAX;
 use crate::command::{Expiry, Failure, Outcome};
 use crate::id::ConnId;
 use crate::member::Guid;
-use crate::planted::{self, Bug};
-use crate::protocol::{self, ErrorLine, NextKey, ParseLimits, Refusal, Request, Sink, Then};
+use crate::protocol::{self, NextKey, ParseLimits, Refusal, Request, Sink, Then};
 use crate::settings::Limits;
 use crate::time::{Now, Time};
 
+use order::Order;
+pub(crate) use order::Words;
 use output::{Buffers, Output};
 
 /// What the session is in the middle of.
@@ -110,35 +111,6 @@ pub(crate) enum Step<'i> {
     Close,
 }
 
-/// How an answer that comes later is put into words.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Words {
-    /// By the command line, which is kept.
-    Line,
-    /// As one VALUE of a get.
-    Value { with_cas: bool },
-    /// As the end of a get, and where its records live.
-    End { located: bool },
-    /// By whoever fills the slot.
-    Prepared,
-}
-
-/// A place in the order of answers.
-#[derive(Debug)]
-struct Slot {
-    words: Words,
-    /// The command line, or the key of a get.
-    context: Vec<u8>,
-    output: Output,
-    ready: bool,
-    failed: Option<Failure>,
-    /// The other node that has carried it out.
-    holder: Option<Guid>,
-    /// Takes its turn and says nothing.
-    muted: bool,
-    started: Time,
-}
-
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -151,8 +123,9 @@ pub(crate) struct Session {
     /// Input that has been read and not carried out.
     pub(crate) pending: Vec<u8>,
     pub(crate) output: Output,
-    slots: VecDeque<Slot>,
-    first_sequence: u64,
+    order: Order,
+    /// A key of the get under way waits for its answer.
+    keys_wait: bool,
     /// A key of the get whose answer leaves at present could not be looked up.
     keys_failed: Option<Failure>,
     /// This node has carried out a key of that get.
@@ -187,8 +160,8 @@ impl Session {
             keys_started: Time::ZERO,
             pending: Vec::new(),
             output: Output::default(),
-            slots: VecDeque::new(),
-            first_sequence: 0,
+            order: Order::default(),
+            keys_wait: false,
             keys_failed: None,
             keys_own: false,
             keys_holders: Vec::new(),
@@ -207,17 +180,22 @@ impl Session {
     /// Whether nothing more may be carried out until answers have left.
     #[inline]
     pub(crate) fn is_full(&self, limits: &Limits) -> bool {
-        self.output.len() >= limits.output_bytes_max || self.slots.len() >= limits.slots_max
+        self.unsent_bytes() >= limits.output_bytes_max || self.unanswered() >= limits.slots_max
     }
 
     /// Whether enough has left to go on.
     pub(crate) fn has_room(&self, limits: &Limits) -> bool {
-        self.output.len() <= limits.output_bytes_max / 2 && self.slots.len() < limits.slots_max
+        self.unsent_bytes() <= limits.output_bytes_max / 2 && self.unanswered() < limits.slots_max
+    }
+
+    #[inline]
+    fn unsent_bytes(&self) -> usize {
+        self.output.len() + self.order.kept_bytes()
     }
 
     /// Answers that have not come yet.
     pub(crate) fn unanswered(&self) -> usize {
-        self.slots.len()
+        self.order.len()
     }
 
     /// Looks at what comes next in `input`.
@@ -352,6 +330,7 @@ impl Session {
     pub(crate) fn set_keys(&mut self, keys: Keys, now: Now) {
         self.keys = keys;
         self.keys_started = now.time;
+        self.keys_wait = false;
     }
 
     fn next_key<'i>(&mut self, input: &'i [u8]) -> Step<'i> {
@@ -425,235 +404,6 @@ impl Session {
         self.finishing = true;
     }
 
-    /// Whether nothing is left to be said or waited for.
-    pub(crate) fn is_drained(&self) -> bool {
-        self.slots.is_empty() && self.output.is_empty()
-    }
-
-    /// Whether the next answer may go straight to the output.
-    #[inline]
-    pub(crate) fn is_in_order(&self) -> bool {
-        self.slots.is_empty()
-    }
-
-    /// The number that the next slot will have.
-    #[inline]
-    pub(crate) fn next_sequence(&self) -> u64 {
-        self.first_sequence + self.slots.len() as u64
-    }
-
-    /// Reserves the next place in the order of answers.
-    pub(crate) fn reserve(
-        &mut self,
-        words: Words,
-        context: &[u8],
-        now: Now,
-        buffers: &mut Buffers,
-    ) -> u64 {
-        let sequence = self.next_sequence();
-        let mut kept = Vec::new();
-        if !context.is_empty() {
-            kept = buffers.take();
-            kept.extend_from_slice(context);
-        }
-        let started = match words {
-            Words::End { .. } => self.keys_started,
-            Words::Line | Words::Value { .. } | Words::Prepared => now.time,
-        };
-        self.slots.push_back(Slot {
-            words,
-            context: kept,
-            output: Output::default(),
-            ready: false,
-            failed: None,
-            holder: None,
-            muted: false,
-            started,
-        });
-        sequence
-    }
-
-    /// Puts an outcome into its slot, if the slot still waits for it.
-    pub(crate) fn complete(
-        &mut self,
-        sequence: u64,
-        outcome: &Outcome<'_>,
-        now: Now,
-        context: &Rendering<'_>,
-        buffers: &mut Buffers,
-    ) -> bool {
-        let Some(slot) = self.slot(sequence) else {
-            return false;
-        };
-        slot.output.prepare(buffers);
-        match slot.words {
-            Words::Line => {
-                let located = Located {
-                    holder: slot.holder.as_ref(),
-                    started: slot.started,
-                };
-                context.render_line(&slot.context, outcome, located, now, &mut slot.output);
-            }
-            Words::Value { with_cas } => match outcome {
-                Outcome::Item(item) => {
-                    protocol::render_value(&mut slot.output, &slot.context, with_cas, item);
-                }
-                Outcome::Failed(failure) => slot.failed = Some(*failure),
-                _ => {}
-            },
-            Words::End { .. } | Words::Prepared => {}
-        }
-        slot.ready = true;
-        self.flush_ready(now, context, buffers);
-        true
-    }
-
-    /// Fills a prepared slot with `text`.
-    pub(crate) fn fill(
-        &mut self,
-        sequence: u64,
-        now: Now,
-        context: &Rendering<'_>,
-        buffers: &mut Buffers,
-        fill: impl FnOnce(&mut Output),
-    ) -> bool {
-        let Some(slot) = self.slot(sequence) else {
-            return false;
-        };
-        slot.output.prepare(buffers);
-        if !slot.muted {
-            fill(&mut slot.output);
-        }
-        slot.ready = true;
-        self.flush_ready(now, context, buffers);
-        true
-    }
-
-    /// Has a slot take its turn without a word.
-    pub(crate) fn mute(&mut self, sequence: u64, muted: bool) {
-        if let Some(slot) = self.slot(sequence) {
-            slot.muted = muted;
-        }
-    }
-
-    fn slot(&mut self, sequence: u64) -> Option<&mut Slot> {
-        let index = sequence.checked_sub(self.first_sequence)?;
-        let slot = self.slots.get_mut(usize::try_from(index).ok()?)?;
-        (!slot.ready).then_some(slot)
-    }
-
-    /// Moves answers to the output, as far as they are complete.
-    fn flush_ready(&mut self, now: Now, context: &Rendering<'_>, buffers: &mut Buffers) {
-        if planted::has(Bug::AnswerOutOfOrder)
-            && let [first, second, ..] = self.slots.make_contiguous()
-            && !first.ready
-            && second.ready
-        {
-            core::mem::swap(first, second);
-        }
-        while let Some(slot) = self.slots.front() {
-            if !slot.ready {
-                return;
-            }
-            let Some(mut slot) = self.slots.pop_front() else {
-                return;
-            };
-            self.first_sequence += 1;
-            self.output.prepare(buffers);
-            if slot.failed.is_some() {
-                self.keys_failed = slot.failed;
-            } else if let Words::Value { .. } = slot.words {
-                self.note_key(slot.holder);
-            }
-            self.output.append(&mut slot.output, buffers);
-            if let Words::End { located } = slot.words {
-                self.end_keys(located, slot.started, now, context);
-            }
-            buffers.give(slot.context);
-        }
-    }
-
-    /// Ends the answer of a get: END, or the error of a key that could not be looked up.
-    pub(crate) fn end_keys(
-        &mut self,
-        located: bool,
-        started: Time,
-        now: Now,
-        context: &Rendering<'_>,
-    ) {
-        match self.keys_failed.take() {
-            Some(failure) => self
-                .output
-                .put(ErrorLine::of_failure(failure, false).as_bytes()),
-            None => self.output.put(b"END\r\n"),
-        }
-        if located {
-            let own = self.keys_own || self.keys_holders.is_empty();
-            let own = own.then_some(context.guid);
-            let others = self.keys_holders.iter().map(Guid::as_str);
-            let guids: Vec<&str> = own.into_iter().chain(others).collect();
-            context.locate(&guids, started, now, &mut self.output);
-        }
-        self.keys_own = false;
-        self.keys_holders.clear();
-    }
-
-    /// A key of the get under way was carried out by this node at once.
-    #[inline]
-    pub(crate) const fn note_own_key(&mut self) {
-        self.keys_own = true;
-    }
-
-    fn note_key(&mut self, holder: Option<Guid>) {
-        match holder {
-            None => self.keys_own = true,
-            Some(holder) if self.keys_holders.contains(&holder) => {}
-            Some(holder) => self.keys_holders.push(holder),
-        }
-    }
-
-    /// Another node has carried out what a slot waits for.
-    pub(crate) fn note_holder(&mut self, sequence: u64, holder: Guid) {
-        if let Some(slot) = self.slot(sequence) {
-            slot.holder = Some(holder);
-        }
-    }
-
-    /// Ends the get under way: at once where nothing is waited for, else in its turn.
-    pub(crate) fn finish_keys(&mut self, now: Now, context: &Rendering<'_>, buffers: &mut Buffers) {
-        let located = self.keys.located;
-        if self.is_in_order() {
-            let started = self.keys_started;
-            self.output.prepare(buffers);
-            self.end_keys(located, started, now, context);
-            return;
-        }
-        let sequence = self.reserve(Words::End { located }, &[], now, buffers);
-        self.fill(sequence, now, context, buffers, |_| {});
-    }
-
-    /// A key of the get under way that failed at once.
-    pub(crate) fn note_key_failure(&mut self, failure: Failure) {
-        self.keys_failed = Some(failure);
-    }
-
-    /// Says `text` in its turn.
-    pub(crate) fn say(
-        &mut self,
-        text: &[u8],
-        now: Now,
-        context: &Rendering<'_>,
-        buffers: &mut Buffers,
-    ) {
-        if self.is_in_order() {
-            self.output.prepare(buffers);
-            self.output.put(text);
-            return;
-        }
-        let sequence = self.reserve(Words::Prepared, &[], now, buffers);
-        self.fill(sequence, now, context, buffers, |output| output.put(text));
-    }
-
     /// Follows a refusal's advice about what comes behind the refused line.
     pub(crate) fn follow(&mut self, then: Then) {
         match then {
@@ -666,10 +416,7 @@ impl Session {
     /// Gives all buffers back.
     pub(crate) fn dispose(&mut self, buffers: &mut Buffers) {
         self.output.clear(buffers);
-        for mut slot in self.slots.drain(..) {
-            slot.output.clear(buffers);
-            buffers.give(slot.context);
-        }
+        self.order.clear(buffers);
         buffers.give(core::mem::take(&mut self.pending));
     }
 }
@@ -690,19 +437,31 @@ pub(crate) struct Rendering<'a> {
 }
 
 impl Rendering<'_> {
-    /// Puts the outcome of a kept command line into words.
-    fn render_line(
+    /// Puts an outcome into `words`, whose line or key this is. A key that could not be looked up
+    /// is told of where its get ends: it is returned.
+    fn put(
         &self,
-        line: &[u8],
+        words: Words,
+        context: &[u8],
         outcome: &Outcome<'_>,
         located: Located<'_>,
         now: Now,
-        output: &mut Output,
-    ) {
-        let Ok(request) = protocol::parse(line, now, self.parse_limits) else {
-            unreachable!("a line that was carried out parses again");
-        };
-        self.render_located(&request, outcome, located, now, output);
+        sink: &mut impl Sink,
+    ) -> Option<Failure> {
+        match (words, outcome) {
+            (Words::Line, outcome) => {
+                let Ok(request) = protocol::parse(context, now, self.parse_limits) else {
+                    unreachable!("a line that was carried out parses again");
+                };
+                self.render_located(&request, outcome, located, now, sink);
+            }
+            (Words::Value { with_cas }, Outcome::Item(item)) => {
+                protocol::render_value(sink, context, with_cas, item);
+            }
+            (Words::Value { .. }, Outcome::Failed(failure)) => return Some(*failure),
+            (Words::Value { .. } | Words::Prepared, _) => {}
+        }
+        None
     }
 
     /// Puts an outcome into words, and where the record lives if that was asked for.
@@ -727,18 +486,18 @@ impl Rendering<'_> {
         outcome: &Outcome<'_>,
         located: Located<'_>,
         now: Now,
-        output: &mut Output,
+        sink: &mut impl Sink,
     ) {
-        protocol::render(output, request, outcome, now);
+        protocol::render(sink, request, outcome, now);
         if request.is_located() {
             let guid = located.holder.map_or(self.guid, Guid::as_str);
-            self.locate(&[guid], located.started, now, output);
+            self.locate(&[guid], located.started, now, sink);
         }
     }
 
     /// The line that says where records live and how long the request took.
-    fn locate(&self, guids: &[&str], started: Time, now: Now, output: &mut Output) {
+    fn locate(&self, guids: &[&str], started: Time, now: Now, sink: &mut impl Sink) {
         let ms = now.time.millis_since(started);
-        protocol::write_location(output, guids, ms);
+        protocol::write_location(sink, guids, ms);
     }
 }

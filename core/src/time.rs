@@ -10,6 +10,9 @@ impl Time {
     /// The origin. A deadline at the origin is always due.
     pub const ZERO: Self = Self(0);
 
+    /// A time that never comes.
+    pub const MAX: Self = Self(u64::MAX);
+
     /// An instant that lies `nanoseconds` after the origin.
     #[must_use]
     pub const fn from_nanos(nanoseconds: u64) -> Self {

@@ -157,7 +157,10 @@ impl Links {
         if !known {
             self.figures.stale_events += 1;
         }
-        actions.write.push(token.conn);
+        // Answers come in the order of requests: those of one connection mostly together.
+        if actions.write.last() != Some(&token.conn) {
+            actions.write.push(token.conn);
+        }
         self.wake(token.conn);
     }
 
@@ -237,7 +240,7 @@ impl Worker {
                 open,
             } => {
                 let session = Session::new(conn, address, now);
-                self.handle_accepted(now, session, open, actions);
+                self.handle_accepted(session, open, actions);
             }
             Event::Received { conn, .. }
             | Event::Finished { conn }
@@ -267,13 +270,7 @@ impl Worker {
         }
     }
 
-    fn handle_accepted(
-        &mut self,
-        now: Now,
-        mut session: Session,
-        open: u32,
-        actions: &mut Actions,
-    ) {
+    fn handle_accepted(&mut self, mut session: Session, open: u32, actions: &mut Actions) {
         let conn = session.conn;
         let slot = conn.slot as usize;
         if self.links.sessions.len() <= slot {
@@ -283,9 +280,8 @@ impl Worker {
         self.links.figures.total_connections += 1;
         if open > self.settings.connections_max {
             self.links.figures.rejected_connections += 1;
-            let rendering = Links::rendering(&self.links.settings, &self.links.parse_limits);
             let text = ErrorLine::TooManyConnections.as_bytes();
-            session.say(text, now, &rendering, &mut self.links.buffers);
+            session.say(text, &mut self.links.buffers);
             session.finish();
             session.finished = true;
             session.runnable = true;

@@ -439,7 +439,7 @@ impl Cluster {
                 forwarding.lose(self.bench.now, node(at), seen);
             }
             Step::Hear => {
-                let lanes: Vec<u16> = self.bench.forwarding.lanes.keys().copied().collect();
+                let lanes: Vec<u16> = self.bench.forwarding.lanes.iter().map(|it| it.0).collect();
                 for partition in lanes {
                     let target = Some(term_of(self.counter, self.primary));
                     let (forwarding, seen) = (&mut self.bench.forwarding, &mut self.bench.seen);

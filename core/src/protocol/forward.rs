@@ -48,6 +48,8 @@ pub struct ForwardedRequest<'a> {
     pub sequence: u64,
     /// The key, which lies in the partition that the sender names.
     pub key: &'a [u8],
+    /// Its hash.
+    pub hash: KeyHash,
     /// What to do. A store's own value is empty here.
     pub operation: Operation<'static>,
     /// The value of a store; empty for anything else.
@@ -157,9 +159,10 @@ pub fn decode_request(body: &[u8]) -> Result<ForwardedRequest<'_>, Malformed> {
 fn request(input: &[u8]) -> IResult<&[u8], ForwardedRequest<'_>> {
     let (input, (sequence, partition)) = (be_u64, be_u16).parse(input)?;
     let (input, key) = nom::multi::length_data(be_u8).parse(input)?;
+    let hash = KeyHash::of(key);
     let fits = (1..=KEY_BYTES_MAX).contains(&key.len())
         && usize::from(partition) < PARTITIONS
-        && KeyHash::of(key).partition() == partition;
+        && hash.partition() == partition;
     if !fits {
         return Err(fields::refused(input));
     }
@@ -169,6 +172,7 @@ fn request(input: &[u8]) -> IResult<&[u8], ForwardedRequest<'_>> {
     let request = ForwardedRequest {
         sequence,
         key,
+        hash,
         operation,
         value,
     };

@@ -109,11 +109,17 @@ impl Members {
         self.sent
     }
 
-    /// Whether a lease of `lease_ms` from sending holds now. Nobody else: always.
+    /// When a lease of `lease_ms` from sending ends. Nobody else: never.
+    pub(crate) fn lease_until(&self, lease_ms: u64) -> Time {
+        if self.members.is_empty() {
+            return Time::MAX;
+        }
+        self.sent
+            .map_or(Time::ZERO, |sent| sent.plus_millis(lease_ms))
+    }
+
+    /// Whether it holds now.
     pub(crate) fn lease_holds(&self, now: Time, lease_ms: u64) -> bool {
-        self.members.is_empty()
-            || self
-                .sent
-                .is_some_and(|sent| sent.plus_millis(lease_ms) > now)
+        now < self.lease_until(lease_ms)
     }
 }

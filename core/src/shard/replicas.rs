@@ -12,6 +12,7 @@
 
 mod answers;
 mod commands;
+mod standing;
 mod view;
 
 use alloc::boxed::Box;
@@ -40,6 +41,7 @@ use crate::replication::{
 };
 use crate::time::{Now, Time};
 
+use standing::Standings;
 use view::PartitionView;
 
 /// How long a command waits for its partition's replica, in milliseconds: for a claim that is
@@ -133,6 +135,8 @@ pub(super) struct Replicas {
     workers: u16,
     /// By partition, each `workers`-th.
     slots: Vec<Slot>,
+    /// How each of them stands.
+    standings: Standings,
     deadlines: BTreeSet<(Time, u16)>,
     view: Arc<ClusterView>,
     output: Output,
@@ -148,13 +152,12 @@ pub(super) struct Replicas {
 
 impl Replicas {
     fn slot_mut(&mut self, partition: u16) -> &mut Slot {
-        &mut self.slots[usize::from(partition / self.workers)]
+        let index = self.index(partition);
+        &mut self.slots[index]
     }
 
     fn replica(&self, partition: u16) -> Option<&Replica> {
-        self.slots[usize::from(partition / self.workers)]
-            .replica
-            .as_ref()
+        self.slots[self.index(partition)].replica.as_ref()
     }
 
     /// Whether a command that waits may go on: be carried out, or elsewhere.
@@ -178,8 +181,26 @@ impl Replicas {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    fn note_deadline(&mut self, partition: u16) {
-        let slot = &mut self.slots[usize::from(partition / self.workers)];
+    /// The place of a partition.
+    #[inline]
+    fn index(&self, partition: u16) -> usize {
+        usize::from(partition / self.workers)
+    }
+
+    fn is_primary(&self, partition: u16) -> bool {
+        self.standings.is_primary(self.index(partition))
+    }
+
+    /// Whether a reading may be answered at this moment, whatever it is of.
+    fn may_read(&self, partition: u16, now: Time) -> bool {
+        self.standings.may_read(self.index(partition), now)
+    }
+
+    /// Something has happened to the replica of `partition`.
+    fn note_change(&mut self, partition: u16) {
+        let index = self.index(partition);
+        let slot = &mut self.slots[index];
+        self.standings.note(index, slot.replica.as_ref(), self.me);
         let next = slot.replica.as_ref().and_then(Replica::next_deadline);
         if next == slot.deadline {
             return;
@@ -291,6 +312,7 @@ impl Shard {
             worker,
             workers,
             slots: Vec::new(),
+            standings: Standings::default(),
             deadlines: BTreeSet::new(),
             view: Arc::clone(view),
             output: Output::default(),
@@ -301,9 +323,9 @@ impl Shard {
             forced_told: Seldom::new(),
             figures: before.map(|before| before.figures).unwrap_or_default(),
         });
-        replicas
-            .slots
-            .resize_with(replicas.partitions().count(), Slot::default);
+        let partitions = replicas.partitions().count();
+        replicas.slots.resize_with(partitions, Slot::default);
+        replicas.standings = Standings::of(partitions);
         self.replicas = Some(replicas);
         for held in held {
             // Whatever it was, it was done in a cluster that this node is no longer of.
@@ -424,7 +446,7 @@ impl Shard {
         let gives_now = slot.replica.as_ref().is_some_and(Replica::is_filling);
         slot.gives = gives_now;
         replicas.fills = replicas.fills + usize::from(gives_now) - usize::from(gives);
-        replicas.note_deadline(partition);
+        replicas.note_change(partition);
         self.replicas = Some(replicas);
         self.carry_out(now, partition, &mut out, sink);
         self.give_output_back(out);
@@ -456,14 +478,7 @@ impl Shard {
     #[inline]
     pub(crate) fn elsewhere(&self, partition: u16) -> Option<Option<Term>> {
         let replicas = self.replicas.as_ref()?;
-        let replica = replicas.replica(partition)?;
-        if replica.is_open() {
-            return None;
-        }
-        let hint = replica.primary_hint();
-        // A claim of this node's own is under way, or it hands over: that is over in a moment.
-        let is_mine = hint.is_some_and(|term| term.node == replicas.me);
-        (!is_mine).then_some(hint)
+        replicas.standings.elsewhere(replicas.index(partition))
     }
 
     /// The term that this node is primary of `partition` in, if it is.

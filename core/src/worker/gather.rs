@@ -402,19 +402,19 @@ impl Worker {
             }
             Request::Settled { noreply } => {
                 if !noreply {
-                    self.say(now, conn, OK);
+                    self.say(conn, OK);
                 }
             }
             Request::Version => {
                 let mut text = self.links.buffers.take();
                 render_version(&mut text);
-                self.say(now, conn, &text);
+                self.say(conn, &text);
                 self.links.buffers.give(text);
             }
             Request::Verbosity { level, noreply } => {
                 self.ask_for(now, conn, Purpose::Verbosity(*level), !noreply, actions);
             }
-            Request::MetaNoop => self.say(now, conn, META_NOOP),
+            Request::MetaNoop => self.say(conn, META_NOOP),
             Request::Quit => {
                 if let Some(session) = self.links.session(conn) {
                     session.finish();
@@ -446,7 +446,7 @@ impl Worker {
             let purpose = Purpose::MemoryLimit(memory_bytes);
             self.ask_for(now, conn, purpose, !noreply, actions);
         } else if !noreply {
-            self.say(now, conn, ErrorLine::MemlimitNotAdjusted.as_bytes());
+            self.say(conn, ErrorLine::MemlimitNotAdjusted.as_bytes());
         }
     }
 

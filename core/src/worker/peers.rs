@@ -409,8 +409,8 @@ impl Worker {
 
     /// A frame of a link between nodes.
     fn hear_link(&mut self, now: Now, conn: ConnId, raw: &[u8], actions: &mut Actions) {
-        let opened = self.is_opened(conn);
-        let from = self.partner_node(conn);
+        let partner = self.cluster.peering.partner(conn);
+        let (opened, from) = partner.map_or((false, None), |it| (it.opened, it.node));
         let frame = link::decode(raw[4], &raw[5..]);
         let taken = match (frame, from) {
             (Ok(Some(frame)), Some(from)) => {

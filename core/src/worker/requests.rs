@@ -202,7 +202,7 @@ impl Worker {
                 Flow::On(consumed)
             }
             Step::KeysRefused { consumed } => {
-                self.say(now, conn, ErrorLine::BadFormat.as_bytes());
+                self.say(conn, ErrorLine::BadFormat.as_bytes());
                 Flow::On(consumed)
             }
             Step::Refused { consumed, refusal } => {
@@ -252,10 +252,8 @@ impl Worker {
     }
 
     /// Says `text` on a connection, in its turn.
-    pub(super) fn say(&mut self, now: Now, conn: ConnId, text: &[u8]) {
-        self.with_session(conn, |session, rendering, buffers| {
-            session.say(text, now, rendering, buffers);
-        });
+    pub(super) fn say(&mut self, conn: ConnId, text: &[u8]) {
+        self.with_session(conn, |session, _, buffers| session.say(text, buffers));
     }
 
     /// Carries out one complete command.
@@ -403,8 +401,7 @@ impl Worker {
                 outcome,
             }),
             Execution::Done(outcome) => {
-                let sequence = session.reserve(words, context, now, buffers);
-                session.complete(sequence, &outcome, now, &rendering, buffers);
+                session.answer_behind(words, context, &outcome, now, &rendering, buffers);
             }
             Execution::Deferred => {
                 session.reserve(words, context, now, buffers);
@@ -661,7 +658,7 @@ impl Worker {
         }
         self.shard.figures.count_refusal(refusal);
         if !refusal.silent {
-            self.say(now, conn, refusal.line.as_bytes());
+            self.say(conn, refusal.line.as_bytes());
         }
         if let Some(session) = self.links.session(conn) {
             session.follow(refusal.then);

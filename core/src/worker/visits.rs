@@ -164,7 +164,7 @@ impl Worker {
         actions: &mut Actions,
     ) -> Result<(), Malformed> {
         let request = forward::decode_request(body)?;
-        let hash = KeyHash::of(request.key);
+        let hash = request.hash;
         let sequence = request.sequence;
         let value = match request.value {
             WireValue::Inline(bytes) => Value::Small(bytes),

@@ -347,6 +347,18 @@ impl Replica {
         }
     }
 
+    /// Until when [`read`](Self::read) says yes to every key and asks nobody, if nothing happens to
+    /// this replica before.
+    #[must_use]
+    pub fn reads_until(&self) -> Time {
+        match &self.role {
+            Role::Open(open) if self.tail.is_empty() => {
+                open.members.lease_until(self.settings.lease_ms / 2)
+            }
+            _ => Time::ZERO,
+        }
+    }
+
     /// Asks the backups whether this node is primary, if it has to or will have to soon. Returns
     /// whether that is certain now; if not, [`Output::confirmed`] will say.
     pub fn confirm(&mut self, now: Time, out: &mut Output) -> bool {

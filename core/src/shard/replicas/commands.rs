@@ -97,6 +97,9 @@ impl Shard {
             let hint = replicas.replica(partition).and_then(Replica::primary_hint);
             return Gate::Refused(hint);
         }
+        if !may_change(operation) && replicas.is_primary(partition) {
+            return Gate::Open;
+        }
         let Some(replica) = replicas.replica(partition) else {
             return Gate::Refused(None);
         };
@@ -289,7 +292,7 @@ impl Shard {
             unreachable!("a command was admitted");
         };
         let number = replica.propose(now.time, entry, &mut out);
-        replicas.note_deadline(partition);
+        replicas.note_change(partition);
         let done = out.acknowledged >= Some(number) || planted::has(Bug::AnswerUnacknowledged);
         if !done {
             self.hold(now, caller, command, Until::Acknowledged(number), applied);
@@ -312,23 +315,30 @@ impl Shard {
         let Some(replicas) = &mut self.replicas else {
             return Verdict::Now;
         };
-        let mut out = core::mem::take(&mut replicas.output);
+        let may_read = replicas.may_read(partition, now.time);
+        let may_read = may_read || planted::has(Bug::ReadUnasked);
+        if may_read && request.is_none() {
+            return Verdict::Now;
+        }
         let Some(replica) = &mut replicas.slot_mut(partition).replica else {
             unreachable!("a command was admitted");
         };
         if let Some(request) = request {
             replica.note_negative(request);
         }
-        if planted::has(Bug::ReadUnasked) {
-            replicas.output = out;
+        if may_read {
             return Verdict::Now;
         }
+        let mut out = core::mem::take(&mut replicas.output);
+        let Some(replica) = &mut replicas.slot_mut(partition).replica else {
+            unreachable!("a command was admitted");
+        };
         let reading = replica.read(now.time, command.key, &mut out);
         if matches!(reading, Reading::Now) && out.messages.is_empty() {
             replicas.output = out;
             return Verdict::Now;
         }
-        replicas.note_deadline(partition);
+        replicas.note_change(partition);
         let until = match reading {
             Reading::Now => None,
             Reading::AfterPosition(position) => Some(Until::Position(position)),
