@@ -318,7 +318,7 @@ impl Forwarding {
     /// Neither the request `sequence` nor any behind it has been begun under `epoch`. Where that was
     /// the first attempt, the next one is as good as the first.
     fn forget_attempt(&mut self, partition: u16, sequence: u64, epoch: u32) {
-        let Some(lane) = self.lanes.get(&partition) else {
+        let Some(lane) = self.lanes.get(partition) else {
             return;
         };
         let behind = lane.queue.iter().filter(|queued| **queued >= sequence);

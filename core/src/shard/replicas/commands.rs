@@ -97,7 +97,7 @@ impl Shard {
             let hint = replicas.replica(partition).and_then(Replica::primary_hint);
             return Gate::Refused(hint);
         }
-        if !may_change(operation) && replicas.is_primary(partition) {
+        if !operation.may_change() && replicas.is_primary(partition) {
             return Gate::Open;
         }
         let Some(replica) = replicas.replica(partition) else {
