@@ -49,8 +49,6 @@ pub enum Bug {
     ReadElsewhere,
     /// What a delete has done is not replicated.
     KeepDeletes,
-    /// A recovery asks no other disk for what it has.
-    RecoverAlone,
     /// A flush reaches one node only.
     FlushAlone,
 }
@@ -82,10 +80,9 @@ impl Bug {
     ];
 
     /// Those that whole clusters must show that have disks and are flushed.
-    pub const CLUSTER_FULL: [(&'static str, Self); 4] = [
+    pub const CLUSTER_FULL: [(&'static str, Self); 3] = [
         ("forget-tombstone", Self::ForgetTombstone),
         ("lag-forgets-sync", Self::LagForgetsSync),
-        ("recover-alone", Self::RecoverAlone),
         ("flush-alone", Self::FlushAlone),
     ];
 

@@ -7,7 +7,6 @@ use alloc::vec::Vec;
 
 use super::{Context, Replica, Role, Uneasy};
 use crate::member::{Guid, NodeId};
-use crate::planted as wiring;
 use crate::replication::claim::{Claim, Phase, Plan, Promised};
 use crate::replication::entry::Entry;
 use crate::replication::message::{Holding, Message};
@@ -113,10 +112,7 @@ impl Replica {
         if !base.names_guid(self.me.guid) && claim.promises.iter().any(named) {
             return self.recovery_failed(cx);
         }
-        let mut sources = sources(claim, base, self.me);
-        if wiring::has(wiring::Bug::RecoverAlone) {
-            sources.clear();
-        }
+        let sources = sources(claim, base, self.me);
         self.figures.recovered += 1;
         self.complete = false;
         self.filling = None;
