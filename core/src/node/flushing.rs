@@ -43,6 +43,8 @@ const TURN_MS: u64 = 300;
 /// A flush that has come and could not be carried out is tried again after so long, and a node that
 /// does not serve yet looks again, in milliseconds.
 const AGAIN_MS: u64 = 1000;
+/// It is looked so often at least whether a flush has come: the host's clock may be set.
+const LOOK_MS_MAX: u64 = 60_000;
 /// Commands that wait for a flush, at most.
 const ASKERS_MAX: usize = 4096;
 
@@ -355,7 +357,8 @@ impl Node {
         let up = self.membership.members();
         let up = up.filter(|known| known.liveness == Liveness::Up);
         let before = up.filter(|known| known.identity.id.guid < own).count() as u64;
-        let wait_ms = (at_unix_ms + before * TURN_MS).saturating_sub(now.unix_ms);
+        let due_unix_ms = at_unix_ms.saturating_add(before * TURN_MS);
+        let wait_ms = due_unix_ms.saturating_sub(now.unix_ms).min(LOOK_MS_MAX);
         let serves = self.serving;
         if wait_ms == 0 && serves {
             return Some(Wish {
