@@ -426,7 +426,8 @@ pub const NOTE_REACHED: &[u8] = b"reached";
 pub const NOTE_FLUSH_AT: &[u8] = b"flush-at";
 /// What the names of hot-key lists begin with; the worker's number follows.
 pub const NOTE_HOT: &[u8] = b"hot/";
-/// The note that holds the cluster that the node belongs to.
+/// What the names of the notes begin with that hold the cluster that the node belongs to; the
+/// worker's number follows (u16, big endian).
 pub const NOTE_FORMATION: &[u8] = b"cluster/formation";
 /// The note that holds the number that a run has given itself since others knew a higher one.
 pub const NOTE_GENERATION: &[u8] = b"cluster/generation";

@@ -135,6 +135,8 @@ pub struct Membership {
     /// Its address as text, for introductions.
     address: Box<str>,
     formation: Option<Formation>,
+    /// How many clusters this run has been of.
+    formations: u64,
     /// The cluster held data when this node joined it.
     joined_data: bool,
     phase: Phase,
@@ -217,6 +219,7 @@ impl Membership {
             identity,
             address: identity.address.to_string().into(),
             formation: start.formation,
+            formations: 0,
             joined_data: false,
             phase: Phase::Looking,
             gone: false,
@@ -302,6 +305,11 @@ impl Membership {
     #[must_use]
     pub const fn formation(&self) -> Option<Formation> {
         self.formation
+    }
+
+    /// How many clusters this run has been of.
+    pub const fn formations(&self) -> u64 {
+        self.formations
     }
 
     /// All other nodes that were heard of, by guid.

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! note       = version:u8 hash:u64 body        the hash is xxh3's, of version and body
-//! formation  = number:u64
+//! formation  = generation:u64 order:u64 number:u64
 //! generation = number:u64
 //! layout     = *( length:u16 entry )           as `layout` lays them out
 //! members    = *( length:u16 guid address )    guid = length:u8 text; address is the rest
@@ -32,6 +32,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::disk::{
     NOTE_FORMATION, NOTE_GENERATION, NOTE_LAYOUT, NOTE_MEMBERS, NOTE_RECORD, NOTES_OF_CLUSTER,
 };
+use crate::id::WorkerId;
 use crate::layout::{LayoutEntry, NODES_MAX, guid, push_text};
 use crate::member::Guid;
 use crate::membership::Formation;
@@ -47,6 +48,8 @@ const HEAD_BYTES: usize = 1 + 8;
 pub struct ClusterNotes {
     /// The cluster that it belonged to.
     pub formation: Option<Formation>,
+    /// Of the note that this comes from: the run, and how many clusters it had been of.
+    formation_order: (u64, u64),
     /// A number that it has given itself while it ran, since others knew one above its own; 0 if
     /// it has not. The next one is to be above it.
     pub generation: u64,
@@ -76,8 +79,8 @@ impl ClusterNotes {
     }
 
     fn read(&mut self, name: &[u8], body: &[u8]) -> Option<()> {
-        if name == NOTE_FORMATION {
-            self.formation = Some(Formation(NonZeroU64::new(number(body)?)?));
+        if name.starts_with(NOTE_FORMATION) {
+            self.read_formation(body)?;
         } else if name == NOTE_GENERATION {
             self.generation = number(body)?;
         } else if name == NOTE_LAYOUT {
@@ -93,11 +96,34 @@ impl ClusterNotes {
         }
         Some(())
     }
+
+    /// Of the notes of all workers the latest counts.
+    fn read_formation(&mut self, body: &[u8]) -> Option<()> {
+        let (generation, rest) = body.split_first_chunk()?;
+        let (order, rest) = rest.split_first_chunk()?;
+        let formation = Formation(NonZeroU64::new(number(rest)?)?);
+        let order = (u64::from_be_bytes(*generation), u64::from_be_bytes(*order));
+        if self.formation.is_none() || order > self.formation_order {
+            (self.formation, self.formation_order) = (Some(formation), order);
+        }
+        Some(())
+    }
 }
 
-/// The cluster that the node belongs to.
-pub(crate) fn formation(formation: Formation) -> Vec<u8> {
-    sealed(|body| body.extend_from_slice(&formation.0.get().to_be_bytes()))
+/// The cluster that the node belongs to: the one that the run with this generation is of after
+/// `order` others.
+pub(crate) fn formation(generation: u64, order: u64, formation: Formation) -> Vec<u8> {
+    sealed(|body| {
+        for number in [generation, order, formation.0.get()] {
+            body.extend_from_slice(&number.to_be_bytes());
+        }
+    })
+}
+
+/// Under which name a worker keeps it. Each has its own: one that is behind the others, and goes on
+/// in a cluster that the node has left, is not to have the last word.
+pub(crate) fn formation_name(worker: WorkerId) -> Vec<u8> {
+    [NOTE_FORMATION, &worker.0.to_be_bytes()].concat()
 }
 
 /// The number that this run has given itself.

@@ -253,6 +253,7 @@ impl Membership {
             out.events.push(Event::LayoutChanged);
         }
         self.formation = Some(formation);
+        self.formations += 1;
         self.hands.tag = cluster_tag(&self.settings.cluster, self.formation);
         out.events.push(Event::Formed(formation));
         // What was heard before may have been dropped for coming from strangers.

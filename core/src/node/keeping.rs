@@ -6,7 +6,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::{ClusterSettings, Node, NodeOut};
-use crate::disk::{NOTE_FORMATION, NOTE_LAYOUT, NOTE_MEMBERS};
+use crate::disk::{NOTE_LAYOUT, NOTE_MEMBERS};
+use crate::id::WorkerId;
 use crate::layout::{Health, LayoutState};
 use crate::member::Guid;
 use crate::membership::{Input, SEEDS_MAX};
@@ -31,7 +32,10 @@ impl Node {
         if core::mem::take(&mut self.keeping.formation)
             && let Some(formation) = self.membership.formation()
         {
-            keep(NOTE_FORMATION, notes::formation(formation));
+            let generation = self.membership.identity().id.generation;
+            let order = self.membership.formations();
+            let name = notes::formation_name(WorkerId(0));
+            keep(&name, notes::formation(generation, order, formation));
         }
         if core::mem::take(&mut self.keeping.layout) {
             let entries = self.membership.layout().entries();

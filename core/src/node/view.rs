@@ -38,6 +38,8 @@ pub struct ClusterView {
     pub serving: bool,
     /// The cluster that it belongs to, once it is decided.
     pub formation: Option<Formation>,
+    /// How many clusters this run has been of.
+    pub formations: u64,
     /// The hello that a connection to another node begins with, as frames.
     pub hello: Vec<u8>,
 }
@@ -61,6 +63,7 @@ impl ClusterView {
             placement: placement.clone(),
             serving,
             formation: membership.formation(),
+            formations: membership.formations(),
             hello,
         }
     }

@@ -50,7 +50,7 @@ fn all() -> Vec<(Vec<u8>, Vec<u8>)> {
     let entries = [entry("a", 1), entry("b", 2)];
     let others = [(guid("b"), "127.0.0.2:1"), (guid("c"), "host:2")];
     vec![
-        (NOTE_FORMATION.to_vec(), formation(formed(5))),
+        (formation_name(WorkerId(0)), formation(1, 2, formed(5))),
         (NOTE_GENERATION.to_vec(), generation(6)),
         (NOTE_LAYOUT.to_vec(), layout(entries.iter())),
         (NOTE_MEMBERS.to_vec(), members(others.into_iter())),
@@ -72,6 +72,7 @@ fn notes_come_back_as_they_were() {
     let found = taken(&all());
     let expected = ClusterNotes {
         formation: Some(formed(5)),
+        formation_order: (1, 2),
         generation: 6,
         layout: vec![entry("a", 1), entry("b", 2)],
         members: vec![
@@ -132,8 +133,8 @@ fn what_was_sealed_and_is_no_note_counts_as_none() {
     let long_name = [NOTE_RECORD, &[0, 0, 0]].concat();
     let right = record(None, &voted(1));
     for (name, content) in [
-        (NOTE_FORMATION, word(&[0; 8])),
-        (NOTE_FORMATION, word(&[1; 7])),
+        (NOTE_FORMATION, word(&[0; 24])),
+        (NOTE_FORMATION, word(&[1; 23])),
         (NOTE_GENERATION, word(&[1; 9])),
         (NOTE_LAYOUT, word(&[0, 0])),
         (NOTE_MEMBERS, word(&[0, 1, 9])),
@@ -163,5 +164,19 @@ proptest! {
         let content = sealed(|body| body.extend_from_slice(&bytes));
         prop_assert!(ClusterNotes::default().take(&name, &content));
         prop_assert!(ClusterNotes::default().take(&name, &bytes));
+    }
+}
+
+#[test]
+fn the_latest_formation_of_all_workers_counts() {
+    let note = |worker, generation, order, number| {
+        let content = formation(generation, order, formed(number));
+        (formation_name(WorkerId(worker)), content)
+    };
+    let late = note(2, 8, 1, 5);
+    let mut notes = vec![note(0, 8, 2, 6), note(1, 7, 9, 4), late];
+    for _ in 0..notes.len() {
+        notes.rotate_left(1);
+        assert_eq!(taken(&notes).formation, Some(formed(6)));
     }
 }

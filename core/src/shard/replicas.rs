@@ -25,7 +25,7 @@ use super::persist::Pressure;
 use super::{Shard, Sink};
 use crate::command::owned::{CommandBuffers, OwnedCommand};
 use crate::command::{Failure, Outcome};
-use crate::disk::{NOTE_FORMATION, Recovery};
+use crate::disk::Recovery;
 use crate::figures::Figures;
 use crate::forwarding;
 use crate::hash::PARTITIONS;
@@ -299,7 +299,8 @@ impl Shard {
         if let Some(formation) = view.formation {
             // Ahead of all items of that cluster: a run that finds items and not the cluster that
             // they are of would take them for a cluster of their own.
-            self.keep_note(NOTE_FORMATION, notes::formation(formation));
+            let content = notes::formation(view.me.generation, view.formations, formation);
+            self.keep_note(&notes::formation_name(self.worker), content);
         }
         let WorkerId(worker) = self.worker;
         let workers = self.settings.workers;

@@ -5,6 +5,7 @@ mod flush;
 mod forming;
 mod located;
 mod outage;
+mod restart;
 
 use std::sync::Arc;
 
@@ -145,6 +146,18 @@ fn program(launch: Launch<'_>, node: Node<'_>) -> Program {
 fn pass(world: &mut World, milliseconds: u64) {
     world.set_timer(7, milliseconds * 1000);
     while world.step() != Some(Incident::Timer(7)) {}
+}
+
+/// Waits until no process runs any more.
+fn wait_for_stop(world: &mut World, milliseconds: u64) {
+    let hosts: Vec<HostId> = world.hosts().collect();
+    for _ in 0..milliseconds {
+        if !hosts.iter().any(|host| world.is_host_up(*host)) {
+            return;
+        }
+        pass(world, 1);
+    }
+    panic!("a process still runs after {milliseconds} ms");
 }
 
 fn view(world: &World, host: HostId) -> &ClusterView {
