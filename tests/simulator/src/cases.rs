@@ -7,14 +7,14 @@
 /// finds it. Without the bug the same seed must pass.
 pub const PLANTED: [(&str, u64); 11] = [
     ("forget-dirty", 44),
-    ("stale-ticket", 23),
+    ("stale-ticket", 27),
     ("forget-tombstone", 2),
     ("answer-out-of-order", 2),
     ("resurrect-at-preload", 66),
     ("count-bytes-wrong", 0),
     ("lag-forgets-flush", 912),
     ("lag-forgets-sync", 8),
-    ("time-from-ceiling", 1),
+    ("time-from-ceiling", 2),
     ("draw-unsafe-versions", 1),
     ("get-takes-token", 1),
 ];

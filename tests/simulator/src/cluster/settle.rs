@@ -148,7 +148,10 @@ impl Run {
                     .collect();
                 up.push(view.me.guid);
                 up.sort_unstable();
-                if up != guids || !view.serving {
+                // Of those that keep apart one that has lost its fellows to the others may wait for a
+                // majority for ever.
+                let waits = !view.serving && !(kept_apart && self.plan.majority);
+                if up != guids || waits {
                     return Some(format!("{host:?} believes {up:?} to be up, not {guids:?}"));
                 }
                 let placement = (view.placement.digest(), view.formation);
