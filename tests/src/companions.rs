@@ -29,7 +29,8 @@ pub(crate) fn of(options: &NodeOptions) -> Vec<Node> {
 
 /// A companion has all that the node has, but for what must be its own.
 fn companion(options: &NodeOptions, number: usize) -> NodeOptions {
-    let guid = format!("{}-{number}", options.guid);
+    // A number, as transcripts expect where a node is named.
+    let guid = format!("{}{number}", options.guid);
     let mut companion = options.clone().guid(&guid);
     companion.number = number;
     companion.runtime = None;

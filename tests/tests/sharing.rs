@@ -8,7 +8,7 @@ use std::thread;
 
 use zufar_tests::program::{self, Program};
 use zufar_tests::random::Random;
-use zufar_tests::{Client, Cluster, Node, NodeOptions, PATIENCE, wait_for};
+use zufar_tests::{Client, Cluster, Node, NodeOptions, PATIENCE};
 
 fn small() -> NodeOptions {
     Node::options().memory_mib(64)
