@@ -150,8 +150,8 @@ impl Run {
                 up.sort_unstable();
                 // Of those that keep apart one that has lost its fellows to the others may wait for a
                 // majority for ever.
-                let waits = !view.serving && !(kept_apart && self.plan.majority);
-                if up != guids || waits {
+                let may_wait = kept_apart && self.plan.majority;
+                if up != guids || !(view.serving || may_wait) {
                     return Some(format!("{host:?} believes {up:?} to be up, not {guids:?}"));
                 }
                 let placement = (view.placement.digest(), view.formation);
