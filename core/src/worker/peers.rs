@@ -25,7 +25,6 @@ use crate::time::{Now, Time};
 
 use super::Worker;
 use super::gather::Purpose;
-use super::nodes::Failed;
 use super::routing::{Remote, Router};
 
 /// Requests of another node that are unanswered, above which nothing more of its link is read. No
@@ -442,25 +441,6 @@ impl Worker {
             }
             waits
         });
-    }
-
-    /// A connection to another node has not come about.
-    fn link_failed(&mut self, now: Now, ticket: Ticket, refused: bool, actions: &mut Actions) {
-        let Some(remote) = &mut self.cluster.remote else {
-            self.links.figures.stale_events += 1;
-            return;
-        };
-        let Failed::Refused(node) = remote.nodes.connect_failed(now.time, ticket, refused) else {
-            return;
-        };
-        if self.id == WorkerId(0) {
-            self.with_node(now, actions, |it, out| {
-                it.handle_link_refused(now, node, out)
-            });
-        } else {
-            let message = Message::LinkRefused(node);
-            actions.messages.push((WorkerId(0), message));
-        }
     }
 
     /// The cluster looks different from now on.

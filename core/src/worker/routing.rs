@@ -12,11 +12,11 @@ use crate::disk::Request;
 use crate::figures::Figures;
 use crate::forwarding::{self, Forwarding, ForwardingLimits, Outgoing};
 use crate::hash::KeyHash;
-use crate::id::{ConnId, WorkerId};
+use crate::id::{ConnId, Ticket, WorkerId};
 use crate::machine::Actions;
 use crate::member::{Guid, NodeId};
 use crate::membership::Liveness;
-use crate::message::{Caller, NOBODY, Refusal, Token, Visit};
+use crate::message::{self, Caller, NOBODY, Refusal, Token, Visit};
 use crate::node::ClusterView;
 use crate::notice::Notice;
 use crate::peering::Peering;
@@ -26,7 +26,7 @@ use crate::replication::{Message, Term};
 use crate::shard::{self, Command, Execution};
 use crate::time::{Now, Time};
 
-use super::nodes::{Nodes, shared};
+use super::nodes::{Failed, Nodes, shared};
 use super::peers::{Cluster, Partner};
 use super::visits::Arriving;
 use super::{Links, Worker};
@@ -489,6 +489,31 @@ impl Worker {
             cluster: &mut self.cluster,
             actions,
             now,
+        }
+    }
+
+    /// A connection to another node has not come about.
+    pub(super) fn link_failed(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        refused: bool,
+        actions: &mut Actions,
+    ) {
+        let Some(remote) = &mut self.cluster.remote else {
+            self.links.figures.stale_events += 1;
+            return;
+        };
+        let Failed::Refused(node) = remote.nodes.connect_failed(now.time, ticket, refused) else {
+            return;
+        };
+        if self.id == WorkerId(0) {
+            self.with_node(now, actions, |it, out| {
+                it.handle_link_refused(now, node, out)
+            });
+        } else {
+            let message = message::Message::LinkRefused(node);
+            actions.messages.push((WorkerId(0), message));
         }
     }
 
