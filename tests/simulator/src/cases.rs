@@ -110,6 +110,12 @@ pub const CLUSTER_FULL_FOUND: [(&str, u64); 5] = [
     ),
 ];
 
+/// The same with everything (`cargo cluster`).
+pub const CLUSTER_ALL_FOUND: [(&str, u64); 1] = [(
+    "a negative answer that had not left was remembered, and a reading before it was taken again",
+    260,
+)];
+
 /// A wrong variant of the replication protocol, by the name that `zufar-takeover --bug` takes, and
 /// the first seed that finds it. Without it the same seed must pass.
 pub const TAKEOVER_PLANTED: [(&str, u64); 18] = [

@@ -3,7 +3,9 @@
 //! `cargo cluster --seeds 5000` runs more; `cargo cluster --seed N --trace` replays one.
 #![allow(missing_docs)]
 
-use zufar_simulator::cases::{CLUSTER_FOUND, CLUSTER_FOUND_BIASED, CLUSTER_FULL_FOUND};
+use zufar_simulator::cases::{
+    CLUSTER_ALL_FOUND, CLUSTER_FOUND, CLUSTER_FOUND_BIASED, CLUSTER_FULL_FOUND,
+};
 use zufar_simulator::cluster::{Scope, checked, sweep};
 
 const SEEDS: u64 = 100;
@@ -32,6 +34,9 @@ fn seeds_that_have_found_something_hold() {
             ..Scope::PLAIN
         };
         hold(what, seed, scope);
+    }
+    for (what, seed) in CLUSTER_ALL_FOUND {
+        hold(what, seed, Scope::ALL);
     }
     for (what, seed) in CLUSTER_FOUND_BIASED {
         let scope = Scope {

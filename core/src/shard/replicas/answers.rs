@@ -13,7 +13,7 @@ use crate::command::owned::OwnedCommand;
 use crate::command::{Failure, Item, Operation, Outcome, Value};
 use crate::message::{Caller, owned};
 use crate::protocol::forward::{decode_answer, encode_answer};
-use crate::replication::{Event, Output};
+use crate::replication::{Event, Output, Request};
 use crate::shard::copy::VERSIONS_MAX;
 use crate::shard::{Command, Shard, Sink};
 use crate::time::Now;
@@ -269,9 +269,23 @@ impl Shard {
     }
 
     fn let_go(&mut self, held: Held, sink: &mut impl Sink) {
+        self.remember_negative(&held);
         sink.answer(held.caller.token, held.outcome);
         if let Some(replicas) = &mut self.replicas {
             replicas.buffers.recycle(held.command);
+        }
+    }
+
+    /// A negative answer that leaves stays the answer.
+    fn remember_negative(&mut self, held: &Held) {
+        let may_change = !held.is_write() && held.command.operation().may_change();
+        let (Some(id), Some(replicas)) = (held.caller.request_id(), &mut self.replicas) else {
+            return;
+        };
+        let partition = held.command.hash.partition();
+        if may_change && let Some(replica) = &mut replicas.slot_mut(partition).replica {
+            let answer = memory_of(&held.outcome);
+            replica.note_negative(&Request { id, answer });
         }
     }
 

@@ -320,20 +320,20 @@ impl Shard {
         if may_read && request.is_none() {
             return Verdict::Now;
         }
-        let Some(replica) = &mut replicas.slot_mut(partition).replica else {
-            unreachable!("a command was admitted");
-        };
-        if let Some(request) = request {
-            replica.note_negative(request);
-        }
-        if may_read {
-            return Verdict::Now;
-        }
         let mut out = core::mem::take(&mut replicas.output);
         let Some(replica) = &mut replicas.slot_mut(partition).replica else {
             unreachable!("a command was admitted");
         };
-        let reading = replica.read(now.time, command.key, &mut out);
+        let reading = match may_read {
+            true => Reading::Now,
+            false => replica.read(now.time, command.key, &mut out),
+        };
+        // What is held may have to be taken again, and is not remembered before it leaves.
+        if let Some(request) = request
+            && matches!(reading, Reading::Now)
+        {
+            replica.note_negative(request);
+        }
         if matches!(reading, Reading::Now) && out.messages.is_empty() {
             replicas.output = out;
             return Verdict::Now;
