@@ -126,7 +126,7 @@ impl Default for Limits {
             line_bytes_max: 2048,
             checked_line_bytes_max: 64 * 1024,
             output_bytes_max: 1024 * 1024,
-            slots_max: 1024,
+            slots_max: 512,
             credit: 4096,
             loads_max: 256,
             batch_bytes_max: 4 * 1024 * 1024,
