@@ -8,7 +8,8 @@
 //! nor has a memcached. What is done to the process of a node (killed, stopped, started) is done to
 //! all of its cluster at once: what a test then finds has come from their disks, and not from a
 //! companion's memory. A cluster all of which was down serves a partition once its nodes have
-//! compared their disks, so the first client after a start waits for that. `tests/alone.txt` names the tests that are left out, and says why.
+//! compared their disks, so the first client after a start waits for that. `tests/alone.txt` names
+//! the tests that are left out, and says why.
 
 use std::path::{Path, PathBuf};
 

@@ -177,11 +177,7 @@ impl Job {
 impl Node {
     /// What was flushed, and is to be, as the last run has left it.
     pub(crate) fn recall_flushes(&mut self, flushed: u64, at_unix_ms: u64) {
-        self.flushing.known = Flushes {
-            flushed,
-            at_unix_ms: 0,
-            noted: 0,
-        };
+        self.flushing.known.flushed = flushed;
         self.flushing.expect(at_unix_ms, 0);
     }
 

@@ -54,7 +54,7 @@ use versions::{Fingerprint, Versions};
 /// Versions below are no versions but numbers of burials.
 const BURIALS_MAX: u64 = 1 << 48;
 /// No clock draws such a version in ten thousand years.
-pub(super) const VERSIONS_MAX: u64 = 1 << 63;
+const VERSIONS_MAX: u64 = 1 << 63;
 /// Bytes of keys whose deletion has found no room in memory: above, nothing is taken in.
 const UNBURIED_BYTES_MAX: usize = 1024 * 1024;
 /// What such a key takes beside its own bytes.

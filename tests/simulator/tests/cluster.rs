@@ -25,29 +25,17 @@ fn seeds_hold() {
 
 #[test]
 fn seeds_that_have_found_something_hold() {
-    for (what, seed) in CLUSTER_FOUND {
-        hold(what, seed, Scope::PLAIN);
+    let scope = |full, biased| Scope { full, biased };
+    let cases: [(Scope, &[(&str, u64)]); 4] = [
+        (Scope::PLAIN, &CLUSTER_FOUND),
+        (scope(true, false), &CLUSTER_FULL_FOUND),
+        (scope(false, true), &CLUSTER_FOUND_BIASED),
+        (Scope::ALL, &CLUSTER_ALL_FOUND),
+    ];
+    for (scope, seeds) in cases {
+        for (what, seed) in seeds {
+            let report = checked(*seed, scope, false, false).expect("no assertion fails");
+            assert_eq!(report.violation, None, "seed {seed}: {what}");
+        }
     }
-    for (what, seed) in CLUSTER_FULL_FOUND {
-        let scope = Scope {
-            full: true,
-            ..Scope::PLAIN
-        };
-        hold(what, seed, scope);
-    }
-    for (what, seed) in CLUSTER_ALL_FOUND {
-        hold(what, seed, Scope::ALL);
-    }
-    for (what, seed) in CLUSTER_FOUND_BIASED {
-        let scope = Scope {
-            biased: true,
-            ..Scope::PLAIN
-        };
-        hold(what, seed, scope);
-    }
-}
-
-fn hold(what: &str, seed: u64, scope: Scope) {
-    let report = checked(seed, scope, false, false).expect("no assertion fails");
-    assert_eq!(report.violation, None, "seed {seed}: {what}");
 }

@@ -14,7 +14,6 @@ use crate::command::{Failure, Item, Operation, Outcome, Value};
 use crate::message::{Caller, owned};
 use crate::protocol::forward::{decode_answer, encode_answer};
 use crate::replication::{Event, Output, Request};
-use crate::shard::copy::VERSIONS_MAX;
 use crate::shard::{Command, Shard, Sink};
 use crate::time::Now;
 
@@ -147,10 +146,7 @@ impl Shard {
                 self.clock.advance_past(version);
                 sink.route(partition, record.term);
             }
-            Event::DrawAbove { version } if version < VERSIONS_MAX => {
-                self.clock.advance_past(version);
-            }
-            Event::DrawAbove { .. } => self.figures.replica_unreadable += 1,
+            Event::DrawAbove { version } => self.clock.advance_past(version),
             Event::Primary { term } => {
                 replicas.slot_mut(partition).primary = Some(term.node);
                 sink.route(partition, term);
@@ -221,8 +217,7 @@ impl Shard {
         }
     }
 
-    /// Answers what has been held for too long: that nobody knows what will become of a write, and
-    /// that nobody could say what a reading should show.
+    /// Answers what has been held for too long.
     pub(in crate::shard) fn give_up_held(&mut self, now: Now, sink: &mut impl Sink) {
         let Some(replicas) = &mut self.replicas else {
             return;
@@ -234,11 +229,8 @@ impl Shard {
         {
             let overdue = |held: &mut Held| held.by <= now.time;
             while let Some(held) = slot.held.pop_front_if(overdue) {
-                let failure = match held.is_write() {
-                    true => Failure::Unknown,
-                    false => Failure::Unreachable,
-                };
-                replicas.figures.unknown += u64::from(held.is_write());
+                let failure = held.command.operation().unanswered();
+                replicas.figures.unknown += u64::from(failure == Failure::Unknown);
                 sink.answer(held.caller.token, Outcome::Failed(failure));
                 replicas.buffers.recycle(held.command);
             }

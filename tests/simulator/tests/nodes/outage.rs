@@ -7,7 +7,7 @@ use super::{NODE, agree_within, ask, pass, start, view, world};
 
 const KEYS: u16 = 60;
 
-/// Two nodes that both hold all keys. The generation of the second one's run.
+/// Two nodes that both hold all keys, and the second one's run.
 fn pair(seed: u64) -> (World, NodeId) {
     let mut world = world(seed, 2);
     for host in 0..2 {

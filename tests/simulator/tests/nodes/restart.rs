@@ -3,7 +3,7 @@
 use zufar_simulator::Random;
 use zufar_simulator::world::HostId;
 
-use super::{DISK, Node, agree_within, ask, pass, start, wait_for_stop, world};
+use super::{DISK, agree_within, ask, pass, start, wait_for_stop, world};
 
 const KEYS: u16 = 120;
 
@@ -29,12 +29,8 @@ fn nothing_is_lost_when_all_stop_and_start_again() {
             pass(&mut world, random.below(40));
         }
         wait_for_stop(&mut world, 10_000);
-        let node = Node {
-            seeds: true,
-            ..DISK
-        };
         for host in 0..3 {
-            start(&mut world, HostId(host), node);
+            start(&mut world, HostId(host), DISK);
             pass(&mut world, random.below(400));
         }
         agree_within(&mut world, &[0, 1, 2], 10_000);
