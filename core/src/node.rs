@@ -234,7 +234,7 @@ impl Node {
             self.resolve_at,
             self.calls.next_deadline(),
             self.survey.next_deadline(),
-            self.flushing.next_deadline(&self.calls),
+            self.flushing.next_deadline(self.serving, &self.calls),
         ];
         deadlines.into_iter().flatten().min()
     }

@@ -40,8 +40,8 @@ pub(super) const FLUSH_MS_MAX: u64 = 2000;
 const RETRY_MS: u64 = 50;
 /// Each node waits so much longer than the one before it for a flush that has come.
 const TURN_MS: u64 = 300;
-/// A flush that has come and could not be carried out is tried again after so long, and a node that
-/// does not serve yet looks again, in milliseconds.
+/// A flush that has come and could not be carried out is tried again after so long, in
+/// milliseconds.
 const AGAIN_MS: u64 = 1000;
 /// It is looked so often at least whether a flush has come: the host's clock may be set.
 const LOOK_MS_MAX: u64 = 60_000;
@@ -67,6 +67,8 @@ struct Wish {
     askers: Vec<Token>,
     /// When, in Unix milliseconds; 0 is at once.
     at_unix_ms: u64,
+    /// If this node does not serve by then, nothing comes of it.
+    serving_by: Time,
 }
 
 /// The flush under way.
@@ -124,9 +126,13 @@ impl Flushing {
         }
     }
 
-    pub(super) fn next_deadline(&self, calls: &super::Calls) -> Option<Time> {
+    pub(super) fn next_deadline(&self, serving: bool, calls: &super::Calls) -> Option<Time> {
         let Some(job) = &self.job else {
-            return self.look_at;
+            let first = self.waiting.front();
+            return match serving {
+                true => first.map(|_| Time::ZERO).or(self.look_at),
+                false => first.map(|wish| wish.serving_by),
+            };
         };
         let idle = job.missing.iter();
         let idle = idle.filter(|(node, _)| !calls.has(job.call(**node)));
@@ -140,7 +146,7 @@ impl Flushing {
         self.look_at = (at_unix_ms != 0).then_some(Time::ZERO);
     }
 
-    fn wish(&mut self, token: Token, at_unix_ms: u64) {
+    fn wish(&mut self, now: Time, token: Token, at_unix_ms: u64) {
         let askers = self.waiting.iter().map(|wish| wish.askers.len());
         if askers.sum::<usize>() >= ASKERS_MAX {
             self.orders.push(FlushOrder::Tell(token, false));
@@ -152,8 +158,22 @@ impl Flushing {
             _ => self.waiting.push_back(Wish {
                 askers: alloc::vec![token],
                 at_unix_ms,
+                serving_by: now.plus_millis(FLUSH_MS_MAX),
             }),
         }
+    }
+
+    /// Nothing comes of what has waited too long for this node to serve.
+    fn give_up_wishes(&mut self, now: Time) {
+        while let Some(wish) = self.waiting.pop_front_if(|wish| wish.serving_by <= now) {
+            self.tell(&wish, false);
+        }
+    }
+
+    fn tell(&mut self, wish: &Wish, reached: bool) {
+        let told = wish.askers.iter();
+        let told = told.map(|token| FlushOrder::Tell(*token, reached));
+        self.orders.extend(told);
     }
 }
 
@@ -190,7 +210,7 @@ impl Node {
         at_unix_ms: u64,
         out: &mut NodeOut<'_>,
     ) {
-        self.flushing.wish(token, at_unix_ms);
+        self.flushing.wish(now.time, token, at_unix_ms);
         self.drive_flush(now, out);
     }
 
@@ -355,24 +375,24 @@ impl Node {
         let before = up.filter(|known| known.identity.id.guid < own).count() as u64;
         let due_unix_ms = at_unix_ms.saturating_add(before * TURN_MS);
         let wait_ms = due_unix_ms.saturating_sub(now.unix_ms).min(LOOK_MS_MAX);
-        let serves = self.serving;
-        if wait_ms == 0 && serves {
+        if wait_ms == 0 {
             return Some(Wish {
                 askers: Vec::new(),
                 at_unix_ms: 0,
+                serving_by: now.time,
             });
         }
-        let wait_ms = if serves {
-            wait_ms
-        } else {
-            AGAIN_MS.max(wait_ms)
-        };
         self.flushing.look_at = Some(now.time.plus_millis(wait_ms));
         None
     }
 
     /// Begins the next flush. Whether there is one.
     fn begin_flush(&mut self, now: Now) -> bool {
+        if !self.serving {
+            // It may not know yet whom its cluster consists of.
+            self.flushing.give_up_wishes(now.time);
+            return false;
+        }
         let wish = self.flushing.waiting.pop_front();
         let Some(wish) = wish.or_else(|| self.come_by_now(now)) else {
             return false;
@@ -442,9 +462,7 @@ impl Node {
         let Some(job) = self.flushing.job.take() else {
             return;
         };
-        let told = job.wish.askers.iter();
-        let told = told.map(|token| FlushOrder::Tell(*token, reached));
-        self.flushing.orders.extend(told);
+        self.flushing.tell(&job.wish, reached);
         if reached || matches!(job.step, FlushStep::At { .. }) {
             return;
         }
