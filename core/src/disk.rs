@@ -437,8 +437,11 @@ pub const NOTE_LAYOUT: &[u8] = b"cluster/layout";
 pub const NOTE_MEMBERS: &[u8] = b"cluster/members";
 /// What the names of voters' records begin with; the partition follows (u16, big endian).
 pub const NOTE_RECORD: &[u8] = b"replica/";
+/// What the names of the notes begin with that say whether what the disk has of a partition may be
+/// relied upon; the partition follows (u16, big endian).
+pub const NOTE_MIXED: &[u8] = b"mixed/";
 /// What the names of all notes begin with that [`ClusterNotes`] takes.
-pub const NOTES_OF_CLUSTER: [&[u8]; 2] = [b"cluster/", NOTE_RECORD];
+pub const NOTES_OF_CLUSTER: [&[u8]; 3] = [b"cluster/", NOTE_RECORD, NOTE_MIXED];
 
 /// What a start has found on disk.
 #[derive(Clone, Debug, Default)]

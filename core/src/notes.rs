@@ -10,6 +10,7 @@
 //! layout     = *( length:u16 entry )           as `layout` lays them out
 //! members    = *( length:u16 guid address )    guid = length:u8 text; address is the rest
 //! replica    = option(term) option(record)     as `replication::wire` lays them out
+//! mixed      = flag:u8                         1 if it is
 //! ```
 //!
 //! All integers are big endian. A note of another version counts as none, too: it is another
@@ -30,7 +31,8 @@ use nom::{IResult, Parser};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::disk::{
-    NOTE_FORMATION, NOTE_GENERATION, NOTE_LAYOUT, NOTE_MEMBERS, NOTE_RECORD, NOTES_OF_CLUSTER,
+    NOTE_FORMATION, NOTE_GENERATION, NOTE_LAYOUT, NOTE_MEMBERS, NOTE_MIXED, NOTE_RECORD,
+    NOTES_OF_CLUSTER,
 };
 use crate::id::WorkerId;
 use crate::layout::{LayoutEntry, NODES_MAX, guid, push_text};
@@ -59,6 +61,9 @@ pub struct ClusterNotes {
     pub members: Vec<(Guid, String)>,
     /// What it kept as voter: the partition, the highest term promised, the record last accepted.
     pub records: Vec<(u16, Option<Term>, Record)>,
+    /// Partitions of which the disk has what a fill has brought beside older items that it should
+    /// not have any more: all of them, where others have it whole.
+    pub mixed: Vec<u16>,
     /// The names of notes that are damaged, or another release's. Each counts as none.
     pub damaged: Vec<String>,
 }
@@ -87,8 +92,15 @@ impl ClusterNotes {
             self.layout = list(body, LayoutEntry::decode)?;
         } else if name == NOTE_MEMBERS {
             self.members = list(body, decode_member)?;
+        } else if name.starts_with(NOTE_MIXED) {
+            let partition = partition_of(NOTE_MIXED, name)?;
+            match body {
+                [0] => {}
+                [1] => self.mixed.push(partition),
+                _ => return None,
+            }
         } else {
-            let partition = partition_of(name)?;
+            let partition = partition_of(NOTE_RECORD, name)?;
             let (promised, record) = wire::decode_kept(body).ok()?;
             if let Some(record) = record {
                 self.records.push((partition, promised, record));
@@ -164,17 +176,29 @@ pub(crate) fn record_name(partition: u16) -> Vec<u8> {
     [NOTE_RECORD, &partition.to_be_bytes()].concat()
 }
 
-fn partition_of(name: &[u8]) -> Option<u16> {
-    let partition = name.strip_prefix(NOTE_RECORD)?.try_into().ok()?;
+/// Whether what the disk has of a partition is mixed.
+pub(crate) fn mixed(is_mixed: bool) -> Vec<u8> {
+    sealed(|body| body.push(is_mixed.into()))
+}
+
+/// Under which name that is noted.
+pub(crate) fn mixed_name(partition: u16) -> Vec<u8> {
+    [NOTE_MIXED, &partition.to_be_bytes()].concat()
+}
+
+fn partition_of(start: &[u8], name: &[u8]) -> Option<u16> {
+    let partition = name.strip_prefix(start)?.try_into().ok()?;
     Some(u16::from_be_bytes(partition)).filter(|it| (*it as usize) < crate::hash::PARTITIONS)
 }
 
 /// A note's name for people.
 fn shown(name: &[u8]) -> String {
-    match partition_of(name) {
-        Some(partition) => format!("replica/{partition}"),
-        None => format!("{}", name.escape_ascii()),
-    }
+    let starts = [("replica", NOTE_RECORD), ("mixed", NOTE_MIXED)];
+    let shown = starts.iter().find_map(|(shown, start)| {
+        let partition = partition_of(start, name)?;
+        Some(format!("{shown}/{partition}"))
+    });
+    shown.unwrap_or_else(|| format!("{}", name.escape_ascii()))
 }
 
 fn sealed(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {

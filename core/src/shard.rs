@@ -196,7 +196,11 @@ impl Shard {
             changed: false,
             is_member: false,
             replicas: None,
-            copies: Copies::default(),
+            copies: Copies::new(copy::Mixed::own(
+                &recovery.cluster.mixed,
+                worker,
+                settings.workers,
+            )),
             kept_records: replicas::own_records(recovery, worker, settings.workers),
             replicated_only: None,
             settings,

@@ -56,6 +56,8 @@ fn all() -> Vec<(Vec<u8>, Vec<u8>)> {
         (NOTE_MEMBERS.to_vec(), members(others.into_iter())),
         (record_name(0), record(None, &voted(1))),
         (record_name(4095), record(Some(term(9, "b")), &voted(2))),
+        (mixed_name(0), mixed(false)),
+        (mixed_name(4095), mixed(true)),
     ]
 }
 
@@ -80,6 +82,7 @@ fn notes_come_back_as_they_were() {
             (guid("c"), "host:2".to_string()),
         ],
         records: vec![(0, None, voted(1)), (4095, Some(term(9, "b")), voted(2))],
+        mixed: vec![4095],
         damaged: Vec::new(),
     };
     assert_eq!(found, expected);
@@ -139,6 +142,9 @@ fn what_was_sealed_and_is_no_note_counts_as_none() {
         (NOTE_LAYOUT, word(&[0, 0])),
         (NOTE_MEMBERS, word(&[0, 1, 9])),
         (&record_name(1), word(&[2])),
+        (&mixed_name(1), word(&[2])),
+        (&mixed_name(1), word(&[])),
+        (&mixed_name(4096), word(&[1])),
         (&no_partition, right.clone()),
         (&long_name, right),
         (b"cluster/later", word(b"")),
@@ -152,12 +158,13 @@ fn what_was_sealed_and_is_no_note_counts_as_none() {
         assert_eq!(nothing, ClusterNotes::default(), "{}", shown(name));
     }
     assert_eq!(shown(&record_name(17)), "replica/17");
+    assert_eq!(shown(&mixed_name(17)), "mixed/17");
 }
 
 proptest! {
     #[test]
     fn arbitrary_bodies_do_not_panic(
-        which in 0_usize..6,
+        which in 0_usize..8,
         bytes in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
         let (name, _) = all().swap_remove(which);

@@ -192,6 +192,8 @@ pub enum Holding {
     Nothing,
     /// Something, such as what its disk had.
     Something,
+    /// The same, and a fill has not replaced all of it: what was deleted long ago may be among it.
+    Mixed,
     /// It was filled in this session of the present term, and that was verified.
     Filled {
         /// The session.

@@ -42,6 +42,21 @@ pub trait Store {
     /// Whether there is certainly nothing, set aside or not.
     fn is_empty(&self) -> bool;
 
+    /// Whether what an earlier run would have left is a mixture: a fill is under way, or not all that
+    /// it has brought is on disk, or what it has dropped is still there. Then it lacks items, and
+    /// may have others that were deleted long ago.
+    fn is_mixed(&self) -> bool {
+        false
+    }
+
+    /// Whether a later run would know that it is a mixture, if it is. Before it does, nobody may
+    /// rely on this replica: [`Input::Scanned`] says when.
+    ///
+    /// [`Input::Scanned`]: super::Input::Scanned
+    fn may_vouch(&self) -> bool {
+        true
+    }
+
     /// Whether it can take anything in. A replica that can't answers nothing, and so falls out of
     /// sync.
     fn has_room(&self) -> bool {

@@ -263,6 +263,11 @@ struct Memory {
     /// It has to read what it is asked for.
     slow: bool,
     full: bool,
+    mixed: bool,
+    /// Its disk does not know yet that it is.
+    unkept: bool,
+    /// It was set aside, and not brought back.
+    aside: bool,
     /// Fills and merges begun and ended.
     fills: i32,
     merges: i32,
@@ -288,6 +293,14 @@ impl Store for Memory {
 
     fn has_room(&self) -> bool {
         !self.full
+    }
+
+    fn is_mixed(&self) -> bool {
+        self.mixed
+    }
+
+    fn may_vouch(&self) -> bool {
+        !self.unkept
     }
 
     fn begin_fill(&mut self) {
@@ -323,9 +336,13 @@ impl Store for Memory {
         self.entries.is_empty()
     }
 
-    fn set_aside(&mut self) {}
+    fn set_aside(&mut self) {
+        self.aside = true;
+    }
 
-    fn bring_back(&mut self) {}
+    fn bring_back(&mut self) {
+        self.aside = false;
+    }
 
     fn discard(&mut self) {}
 }
@@ -505,6 +522,7 @@ fn any_holding() -> impl Strategy<Value = Holding> {
     prop_oneof![
         Just(Holding::Nothing),
         Just(Holding::Something),
+        Just(Holding::Mixed),
         any::<u64>().prop_map(|session| Holding::Filled { session }),
         Just(Holding::Complete),
     ]

@@ -179,6 +179,7 @@ fn put_holding(holding: Holding, into: &mut Vec<u8>) {
         Holding::Something => (1, 0),
         Holding::Filled { session } => (2, session),
         Holding::Complete => (3, 0),
+        Holding::Mixed => (4, 0),
     };
     put_u8(code, into);
     put_u64(session, into);
@@ -523,6 +524,7 @@ fn holding(input: &[u8]) -> Read<'_, Holding> {
         1 => Some(Holding::Something),
         2 => Some(Holding::Filled { session }),
         3 => Some(Holding::Complete),
+        4 => Some(Holding::Mixed),
         _ => None,
     })
     .parse_complete(input)

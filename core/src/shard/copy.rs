@@ -29,6 +29,7 @@
 
 mod install;
 mod jobs;
+mod mixed;
 mod scan;
 mod versions;
 
@@ -48,6 +49,7 @@ use crate::replication::{Arrival, Digest, Entry, Scan, State, Store};
 use crate::time::{Now, Time};
 pub(super) use jobs::is_copys;
 use jobs::{Jobs, Want};
+pub(super) use mixed::Mixed;
 use scan::Reader;
 use versions::{Fingerprint, Versions};
 
@@ -106,6 +108,7 @@ pub(super) struct Copies {
     unburied: BTreeMap<Vec<u8>, u64>,
     unburied_bytes: usize,
     burials: u64,
+    mixed: Mixed,
     /// Scans that have found out what a partition has on disk.
     rescans: u64,
     /// Scans that were begun to hand something out.
@@ -213,6 +216,14 @@ impl Part {
 }
 
 impl Copies {
+    /// Those of a run that begins, with what the last one has left.
+    pub(super) fn new(mixed: Mixed) -> Self {
+        Self {
+            mixed,
+            ..Self::default()
+        }
+    }
+
     /// Whether a rule holds.
     #[cfg(test)]
     pub(super) fn keeps(&self, rule: Rule) -> bool {
@@ -485,7 +496,16 @@ impl Store for Copy<'_> {
         self.shard.copies.unburied_bytes < UNBURIED_BYTES_MAX
     }
 
+    fn is_mixed(&self) -> bool {
+        self.shard.copies.mixed.contains(self.partition)
+    }
+
+    fn may_vouch(&self) -> bool {
+        self.shard.copies.mixed.is_kept(self.partition)
+    }
+
     fn set_aside(&mut self) {
+        self.shard.note_mixed(self.partition);
         let nothing = self.has_nothing();
         let part = self.part();
         let (kept_before, fresh) = match core::mem::take(&mut part.phase) {
@@ -545,6 +565,7 @@ impl Store for Copy<'_> {
             Phase::Filling { .. } => {}
             other => part.phase = other,
         }
+        self.shard.note_unmixed(partition, self.now.time);
         self.shard.copies.tidy(partition);
     }
 

@@ -79,7 +79,7 @@ impl Shard {
             .extract_if(.., |it| matches!(it, Kept::Record(..)));
         let records = records.filter_map(|it| match it {
             Kept::Record(partition, term) => Some((partition, term)),
-            Kept::Generation(_) => None,
+            Kept::Generation(_) | Kept::Mixture(_) => None,
         });
         records.collect()
     }
@@ -92,7 +92,7 @@ impl Shard {
             .position(|it| matches!(it, Kept::Generation(_)))?;
         match kept.swap_remove(at) {
             Kept::Generation(generation) => Some(generation),
-            Kept::Record(..) => unreachable!("it was looked for"),
+            Kept::Record(..) | Kept::Mixture(_) => unreachable!("it was looked for"),
         }
     }
 

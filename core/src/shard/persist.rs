@@ -94,6 +94,8 @@ pub(super) enum Kept {
     Record(u16, Term),
     /// The number that the run has given itself.
     Generation(u64),
+    /// That what the disk has of this partition is a mixture.
+    Mixture(u16),
 }
 
 /// The ceiling of versions that is among `notes`, if one is.
@@ -306,8 +308,14 @@ impl Persist {
         if planted::has(Bug::LagForgetsSync) {
             return self.written_lag_ms(now);
         }
+        self.unsynced_since()
+            .map_or(0, |since| now.millis_since(since))
+    }
+
+    /// When the oldest change was that is not synced.
+    pub(super) fn unsynced_since(&self) -> Option<Time> {
         let unsynced = self.submitted.iter().map(|batch| batch.since).min();
-        earlier(unsynced, self.waiting_since()).map_or(0, |since| now.millis_since(since))
+        earlier(unsynced, self.waiting_since())
     }
 
     /// The oldest change that is in no batch.

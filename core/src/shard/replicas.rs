@@ -359,6 +359,7 @@ impl Shard {
 
     /// Records that voters waited for are on disk.
     pub(super) fn note_kept(&mut self, now: Now, sink: &mut impl Sink) {
+        self.note_kept_mixtures();
         if self.replicas.is_none() {
             return;
         }
@@ -430,6 +431,8 @@ impl Shard {
         let Some(mut replicas) = self.replicas.take() else {
             return;
         };
+        let index = replicas.index(partition);
+        let was_here = replicas.standings.elsewhere(index).is_none();
         let mut out = core::mem::take(&mut replicas.output);
         let view = Arc::clone(&replicas.view);
         let gives = replicas.slot_mut(partition).gives;
@@ -448,9 +451,13 @@ impl Shard {
         slot.gives = gives_now;
         replicas.fills = replicas.fills + usize::from(gives_now) - usize::from(gives);
         replicas.note_change(partition);
+        let has_gone = was_here && replicas.standings.elsewhere(index).is_some();
         self.replicas = Some(replicas);
         self.carry_out(now, partition, &mut out, sink);
         self.give_output_back(out);
+        if has_gone && !self.waits.is_empty() {
+            self.turn_away_waiting(now, partition, sink);
+        }
         self.drive_copies(now, sink);
         if self.waits.has_stalled() {
             self.relieve(now, sink);

@@ -163,6 +163,24 @@ impl Waits {
         self.wait(slot).commands.push_front(pending);
     }
 
+    /// Takes the commands of `partition` that somebody waits for, each queue's in their order. The
+    /// queues stay until what they wait for has come.
+    pub(super) fn take_of(&mut self, partition: u16) -> Vec<Pending> {
+        let mut taken = Vec::new();
+        for slot in self.by_hash.values() {
+            let wait = self.slots[*slot as usize].wait.as_mut();
+            let Some(wait) = wait.filter(|wait| wait.hash.partition() == partition) else {
+                continue;
+            };
+            let all = core::mem::take(&mut wait.commands);
+            let is_asked = |pending: &Pending| pending.caller.token.is_some();
+            let (asked, own): (VecDeque<_>, _) = all.into_iter().partition(is_asked);
+            wait.commands = own;
+            taken.extend(asked);
+        }
+        taken
+    }
+
     /// Takes back the memory of a command that is done.
     pub(super) fn recycle(&mut self, pending: Pending) {
         self.buffers.recycle(pending.command);
@@ -250,6 +268,11 @@ impl Waits {
         // What the read has brought may be gone from memory by then.
         wait.read.clear();
         self.stalled.insert((until, slot));
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_hash.is_empty()
     }
 
     /// Whether any queue is stalled.

@@ -377,10 +377,11 @@ impl Says<'_> {
     }
 
     fn holding(&mut self) -> Holding {
-        match self.byte() % 4 {
+        match self.byte() % 5 {
             0 => Holding::Complete,
             1 => Holding::Something,
-            2 => Holding::Filled {
+            2 => Holding::Mixed,
+            3 => Holding::Filled {
                 session: self.number(),
             },
             _ => Holding::Nothing,

@@ -90,7 +90,7 @@ pub const CLUSTER_FOUND_BIASED: [(&str, u64); 1] = [(
 
 /// Seeds of clusters with disks, flushes and expiry (`cargo cluster --unbiased`) that have found a bug
 /// that nobody had planted. They pass since it was mended.
-pub const CLUSTER_FULL_FOUND: [(&str, u64); 5] = [
+pub const CLUSTER_FULL_FOUND: [(&str, u64); 7] = [
     (
         "a recovery never asked the one whose disk had the last record, which named it no more",
         3,
@@ -108,13 +108,34 @@ pub const CLUSTER_FULL_FOUND: [(&str, u64); 5] = [
         "a replica that was filled drew versions below those of what was deleted before",
         131,
     ),
+    (
+        "a node that had not found its cluster flushed itself alone",
+        617,
+    ),
+    (
+        "what waited for a flush stayed behind when its partition went to another node, and what its \
+         sender asked next went there at once",
+        1362,
+    ),
 ];
 
 /// The same with everything (`cargo cluster`).
-pub const CLUSTER_ALL_FOUND: [(&str, u64); 1] = [(
-    "a negative answer that had not left was remembered, and a reading before it was taken again",
-    260,
-)];
+pub const CLUSTER_ALL_FOUND: [(&str, u64); 5] = [
+    (
+        "a negative answer that had not left was remembered, and a reading before it was taken again",
+        260,
+    ),
+    ("the same as 1362, once more", 509),
+    (
+        "a recovery took what was deleted long ago from a disk on which a fill was not finished",
+        1003,
+    ),
+    (
+        "two that its mending has found: one that had come back unseen",
+        215,
+    ),
+    ("and a power cut before the disk knew of the mixture", 399),
+];
 
 /// A wrong variant of the replication protocol, by the name that `zufar-takeover --bug` takes, and
 /// the first seed that finds it. Without it the same seed must pass.

@@ -373,17 +373,20 @@ impl History {
             "key {number}: nothing explains the last of these answers, under {:?}\n",
             self.rules
         );
-        let last = self.commands[index].answered.map(|at| at.time);
-        let commands: Vec<&Command> = self
-            .commands
-            .iter()
-            .filter(|command| command.key == number)
+        let wrong = &self.commands[index];
+        let last = wrong.answered.map(|at| at.time);
+        let commands = self.commands.iter().enumerate();
+        let commands: Vec<&Command> = commands
+            .filter(|(other, command)| *other != index && command.key == number)
+            .map(|(_, command)| command)
             .filter(|command| command.answered.map(|at| at.time) <= last)
+            .filter(|command| command.answered.is_some() || Some(command.sent.time) <= last)
             .collect();
         let skipped = commands.len().saturating_sub(SHOWN_MAX);
         for command in &commands[skipped..] {
             describe(&mut text, command);
         }
+        describe(&mut text, wrong);
         let _ = writeln!(text, "  {} under way; the states before:", open.len());
         for state in self.keys[usize::from(number)].explanations.states().take(8) {
             let _ = writeln!(text, "  {state:?}");

@@ -82,6 +82,8 @@ pub(super) struct Filling {
     number: u64,
     all_in: bool,
     pub(super) verified: bool,
+    /// The source has not been told that all is in: the store's disk has to know of the fill before.
+    unacknowledged: bool,
     /// When the source was last heard.
     pub(super) heard: Time,
 }
@@ -544,6 +546,7 @@ impl Replica {
             number: 0,
             all_in: false,
             verified: false,
+            unacknowledged: false,
             heard: cx.now,
         });
     }
@@ -596,6 +599,10 @@ impl Replica {
             }
             self.requests.merge(&chunk.requests);
         }
+        filling.unacknowledged = filling.all_in && !cx.store.may_vouch();
+        if filling.unacknowledged {
+            return;
+        }
         self.send_fill_ack(from, term, session, false, cx);
     }
 
@@ -632,5 +639,17 @@ impl Replica {
             equal,
         };
         cx.out.send(from.guid, verified);
+    }
+
+    /// Says what has waited for the store's disk.
+    pub(super) fn acknowledge_fill(&mut self, cx: &mut Context<'_>) {
+        let Some(filling) = &mut self.filling else {
+            return;
+        };
+        if filling.unacknowledged && cx.store.may_vouch() {
+            filling.unacknowledged = false;
+            let (term, session) = (filling.term, filling.session);
+            self.send_fill_ack(term.node, term, session, false, cx);
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Recovery: a claim when the memory of the in-sync replicas, or of a majority of voters, is gone.
 //!
 //! Decides when it is tried and what the disks come to. The module `replication` says why the
-//! answers of all voters are needed, and whose entries count.
+//! answers of all voters are needed, and whose entries count. Where any of these are whole, those
+//! of a disk on which a fill has left a mixture don't: it may have what was deleted long ago.
 
 use alloc::vec::Vec;
 
@@ -112,13 +113,23 @@ impl Replica {
         if !base.names_guid(self.me.guid) && claim.promises.iter().any(named) {
             return self.recovery_failed(cx);
         }
-        let sources = sources(claim, base, self.me);
+        let own_is_whole = !cx.store.is_mixed() && knows(self.me.guid, self.record.as_ref(), base);
+        let others = claim.promises.iter().filter(|it| it.node != self.me);
+        let others_are_whole = others.clone().any(|promised| is_whole(promised, base));
+        let mut counted = counted(claim, base, self.me);
+        if others_are_whole || own_is_whole {
+            counted.retain(|it| it.holding == Holding::Complete || is_whole(it, base));
+        }
+        let sources = counted.iter().map(|promised| promised.node.guid).collect();
         self.figures.recovered += 1;
         self.complete = false;
         self.filling = None;
         self.tail.clear();
         self.requests.clear();
-        cx.store.bring_back();
+        match others_are_whole && !own_is_whole {
+            true => cx.store.set_aside(),
+            false => cx.store.bring_back(),
+        }
         self.gather_from(sources, cx);
     }
 
@@ -187,6 +198,7 @@ impl Replica {
         }
         self.go_on(cx);
         self.read_on(cx);
+        self.acknowledge_fill(cx);
     }
 
     /// Hands out what this node holds, but for what may not have been acknowledged.
@@ -300,20 +312,31 @@ impl Replica {
 /// Whose entries a recovery gathers: those of the nodes that the base names, and of runs that are
 /// complete under an older record of the same lineage, for the base may never have been in force.
 /// If there is nobody of either kind: those of whoever has something.
-fn sources(claim: &Claim, base: &Record, me: NodeId) -> Vec<Guid> {
+fn counted<'a>(claim: &'a Claim, base: &Record, me: NodeId) -> Vec<&'a Promised> {
     let holders = claim
         .promises
         .iter()
         .filter(|promised| promised.holding != Holding::Nothing && promised.node != me);
-    let counts = |promised: &Promised| {
+    let counts = |promised: &&Promised| {
         let lineage = promised.record.as_ref().map(|record| record.lineage);
         let was_in_sync = promised.holding == Holding::Complete && lineage == Some(base.lineage);
         base.names_guid(promised.node.guid) || was_in_sync
     };
-    let counted = holders.clone().filter(|promised| counts(promised));
-    let counted: Vec<Guid> = counted.map(|promised| promised.node.guid).collect();
+    let counted: Vec<&Promised> = holders.clone().filter(counts).collect();
     if counted.is_empty() && !base.names_guid(me.guid) {
-        return holders.map(|promised| promised.node.guid).collect();
+        return holders.collect();
     }
     counted
+}
+
+/// Whether a node's disk has all that the base says it has, be that nothing any more.
+fn is_whole(promised: &Promised, base: &Record) -> bool {
+    let record = promised.record.as_ref();
+    promised.holding != Holding::Mixed && knows(promised.node.guid, record, base)
+}
+
+/// Whether a node's disk knows of the copy that the base says it has. One that does not has lost it.
+fn knows(guid: Guid, own: Option<&Record>, base: &Record) -> bool {
+    let own = own.filter(|own| own.lineage == base.lineage);
+    base.names_guid(guid) && own.is_some_and(|own| own.names_guid(guid))
 }

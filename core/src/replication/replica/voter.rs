@@ -68,6 +68,7 @@ impl Replica {
                 session: filling.session,
             },
             _ if cx.store.is_empty() => Holding::Nothing,
+            _ if cx.store.is_mixed() => Holding::Mixed,
             _ => Holding::Something,
         }
     }

@@ -140,6 +140,22 @@ impl Pair {
     }
 }
 
+/// Before its disk knows that it has a mixture, nobody relies on who is filled.
+#[test]
+fn who_is_filled_is_not_added_before_its_disk_knows() {
+    let mut pair = Pair::new();
+    pair.sides[1].store.unkept = true;
+    pair.pass(200);
+    assert!(!pair.is_filled());
+    assert_eq!(pair.sides[1].store.entries.len(), 1, "it has everything");
+    assert_eq!(pair.sides[0].replica.may_write(), Ok(()), "nobody waits");
+    pair.sides[1].store.unkept = false;
+    pair.handle(1, Input::Scanned);
+    pair.deliver();
+    assert!(pair.is_filled(), "at once");
+    assert_eq!(pair.figures().fills, 1, "by the first fill");
+}
+
 #[test]
 fn a_fill_ends_and_the_store_is_told_so() {
     let mut pair = Pair::new();

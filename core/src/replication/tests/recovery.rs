@@ -171,3 +171,128 @@ fn a_recovery_lists_the_voters_of_its_own_record_too() {
     let sent = handle(&mut replica, now, Input::Message { from, message });
     assert!(sent.iter().any(is_accept));
 }
+
+/// Of whom a node with a copy, or a mixture, gathers when it recovers, and whether it sets its own
+/// aside, if the other two of three have this.
+fn gathers(own: Option<bool>, others: [(Holding, bool); 2]) -> (Vec<&'static str>, bool) {
+    let mut now = Time::from_millis(1000);
+    let lost = Record {
+        term: Term {
+            counter: 2,
+            node: run("b", 1),
+        },
+        in_sync: vec![run("a", 1), run("b", 1), run("c", 1)],
+        voters: vec![guid("a"), guid("b"), guid("c")],
+        lineage: None,
+    };
+    let start = Start::Restarted {
+        promised: None,
+        record: lost.clone(),
+    };
+    let mut store = Memory {
+        mixed: own == Some(true),
+        ..Memory::default()
+    };
+    if own.is_some() {
+        store.apply(&entry("key", 1), Arrival::Merged);
+    }
+    let (mut out, mut gathered) = (Output::default(), Vec::new());
+    let mut hear = |replica: &mut Option<Replica>, store: &mut Memory, now, input| {
+        let view = Two([guid("a"), guid("b")]);
+        let mut context = Context {
+            now,
+            view: &view,
+            store,
+            out: &mut out,
+        };
+        match (replica.as_mut(), input) {
+            (Some(replica), Some(input)) => replica.handle(input, &mut context),
+            _ => {
+                let settings = Arc::new(Settings::default());
+                let start = start.clone();
+                *replica = Some(Replica::new(run("a", 2), settings, 7, start, &mut context));
+            }
+        }
+        let sent = out.messages.clone();
+        out.clear();
+        sent
+    };
+    let mut replica = None;
+    hear(&mut replica, &mut store, now, None);
+    let mut asked = None;
+    while asked.is_none() {
+        now = now.plus_millis(10);
+        let sent = hear(&mut replica, &mut store, now, Some(Input::Deadline));
+        asked = sent.iter().find_map(|(_, message)| prepared(message));
+        assert!(now < Time::from_millis(20_000), "it recovers");
+    }
+    let term = asked.expect("it was asked");
+    let mut sent = Vec::new();
+    for (name, (holding, knows)) in ["b", "c"].into_iter().zip(others) {
+        let message = Message::Promise {
+            term,
+            record: knows.then(|| lost.clone()),
+            holding,
+            tail: Vec::new(),
+        };
+        let from = run(name, 2);
+        sent = hear(
+            &mut replica,
+            &mut store,
+            now,
+            Some(Input::Message { from, message }),
+        );
+    }
+    let aside = store.aside;
+    for name in ["b", "c"] {
+        let is_asked = |(to, message): &(Guid, Message)| {
+            *to == guid(name) && matches!(message, Message::Gather { .. })
+        };
+        if sent.iter().any(is_asked) {
+            gathered.push(name);
+            let message = Message::Gathered {
+                term,
+                cursor: 0,
+                entries: Vec::new(),
+                next: None,
+            };
+            let from = run(name, 2);
+            sent = hear(
+                &mut replica,
+                &mut store,
+                now,
+                Some(Input::Message { from, message }),
+            );
+        }
+    }
+    assert!(sent.iter().any(|(_, message)| is_accept(message)));
+    (gathered, aside)
+}
+
+/// A disk on which a fill has left a mixture may have what was deleted long ago (cluster seed 1003).
+#[test]
+fn a_mixture_counts_only_where_nobody_has_it_whole() {
+    let (whole, mixed, empty) = (
+        (Holding::Something, true),
+        (Holding::Mixed, true),
+        (Holding::Nothing, true),
+    );
+    let lost = (Holding::Nothing, false);
+    let (own_whole, own_mixed) = (Some(false), Some(true));
+    assert_eq!(gathers(own_whole, [whole, whole]), (vec!["b", "c"], false));
+    assert_eq!(gathers(own_whole, [whole, mixed]), (vec!["b"], false));
+    assert_eq!(gathers(own_whole, [mixed, mixed]), (vec![], false));
+    assert_eq!(
+        gathers(None, [mixed, mixed]),
+        (vec![], false),
+        "it is empty"
+    );
+    assert_eq!(gathers(own_mixed, [whole, mixed]), (vec!["b"], true));
+    assert_eq!(
+        gathers(own_mixed, [empty, mixed]),
+        (vec![], true),
+        "so is it"
+    );
+    assert_eq!(gathers(own_mixed, [mixed, mixed]), (vec!["b", "c"], false));
+    assert_eq!(gathers(own_mixed, [lost, mixed]), (vec!["c"], false));
+}

@@ -127,7 +127,8 @@ pub(in crate::shard) fn is_copys(ticket: Option<Ticket>) -> bool {
 impl Shard {
     /// Asks the disk for what copies want next.
     pub(crate) fn drive_copies(&mut self, now: Now, sink: &mut impl Sink) {
-        if self.copies.parts.is_empty() && self.copies.charged_bytes == 0 {
+        let copies = &self.copies;
+        if copies.parts.is_empty() && copies.charged_bytes == 0 && copies.mixed.is_empty() {
             if !self.copies.unburied.is_empty() {
                 self.bury_rest(now);
             }
@@ -212,6 +213,7 @@ impl Shard {
         if !self.copies.unburied.is_empty() {
             self.bury_rest(now);
         }
+        self.settle_mixed();
         let mut idle = Vec::new();
         let mut bytes = 0;
         for (partition, part) in &mut self.copies.parts {
@@ -368,6 +370,7 @@ impl Shard {
         let part = self.copies.part(partition);
         if through && end {
             part.phase = Phase::Whole;
+            self.note_unmixed(partition, now.time);
             return self.copies.tidy(partition);
         }
         if let Phase::Purging { purge, .. } = &mut part.phase {

@@ -3,6 +3,7 @@
 
 mod fill;
 mod merge;
+mod mixed;
 mod node;
 mod scan;
 

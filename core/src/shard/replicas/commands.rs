@@ -184,6 +184,23 @@ impl Shard {
         None
     }
 
+    /// This node is not primary any more: what waits here for the disk or for a flush goes where it
+    /// is carried out, before anything that its senders have sent behind it.
+    pub(super) fn turn_away_waiting(&mut self, now: Now, partition: u16, sink: &mut impl Sink) {
+        for pending in self.waits.take_of(partition) {
+            let operation = pending.command.operation();
+            let command = Command {
+                hash: pending.command.hash,
+                key: pending.command.key(),
+                operation: &operation,
+            };
+            let waits = self.admit_waiting(now, &pending.caller, command, None, sink);
+            assert!(waits.is_none(), "it is not carried out here");
+            drop(operation);
+            self.waits.recycle(pending);
+        }
+    }
+
     /// Whether a command that may change something may do so: a meta get otherwise only reads.
     fn may_hand_out(&self, partition: u16) -> bool {
         let replica = self.replicas.as_ref().and_then(|it| it.replica(partition));

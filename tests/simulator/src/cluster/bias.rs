@@ -148,8 +148,9 @@ impl Run {
         }
         self.world.count("crashes");
         self.world.count("crashes of copies that are being added");
-        self.count_losses(host);
+        self.note_crash(host, Crash::Process);
         self.world.crash_host(host, Crash::Process);
+        self.count_losses(host);
         let wait_us = self.random.between(1, RESTART_US_MAX);
         self.impair(host, 3000);
         self.after_us(wait_us, Planned::Start(host));

@@ -190,8 +190,8 @@ impl Run {
         self.world.count("crashes");
         let crash = self.draw_crash();
         self.note_crash(host, crash);
-        self.count_losses(host);
         self.world.crash_host(host, crash);
+        self.count_losses(host);
         self.restart(host);
     }
 
@@ -216,8 +216,8 @@ impl Run {
         for host in &up {
             let crash = self.draw_crash();
             self.note_crash(*host, crash);
-            self.count_losses(*host);
             self.world.crash_host(*host, crash);
+            self.count_losses(*host);
         }
         let all_ms = self.span_ms();
         for host in up {

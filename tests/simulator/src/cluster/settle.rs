@@ -247,8 +247,8 @@ impl Run {
         self.world.count("blackouts");
         for host in (0..self.hosts as u16).map(HostId) {
             self.note_crash(host, Crash::Power);
-            self.count_losses(host);
             self.world.crash_host(host, Crash::Power);
+            self.count_losses(host);
             let wait_us = self.random.between(1, 1_500_000);
             self.after_us(wait_us, Planned::Start(host));
         }

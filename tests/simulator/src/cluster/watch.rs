@@ -67,18 +67,6 @@ impl Watch {
         self.seen.get(&partition)?.opened.as_ref()
     }
 
-    /// What is safe of a partition whose replicas `record` names, once all of them are gone.
-    fn safe(&self, partition: u16, record: &Record) -> Safe {
-        let of_run = |node: &NodeId| self.safe.get(&(*node, partition));
-        let all = record.in_sync.iter().filter_map(of_run).copied();
-        let complete = all.clone().count() == record.in_sync.len();
-        let on_each = all.clone().min().filter(|_| complete);
-        Safe {
-            on_each: on_each.unwrap_or(Time::ZERO),
-            on_one: all.max().unwrap_or(Time::ZERO),
-        }
-    }
-
     /// The host of a run, if it is the last one there.
     pub(super) fn host_of(&self, node: NodeId) -> Option<HostId> {
         let found = self.runs.iter().find(|(_, run)| **run == node);
@@ -207,6 +195,7 @@ impl Run {
     pub(super) fn note_crash(&mut self, host: HostId, crash: Crash) {
         let (time, now) = (self.world.time(), self.world.now_of(host));
         for partition in self.watched.clone() {
+            self.note_come_back(host, partition);
             let workers = self.world.workers_of(host);
             let worker = partition.checked_rem(workers);
             let worker: Option<&Worker> = worker.and_then(|it| self.world.machine_of(host, it));
@@ -225,6 +214,24 @@ impl Run {
         }
     }
 
+    /// What had been lost may have come back, and been served, since anybody looked.
+    fn note_come_back(&mut self, host: HostId, partition: u16) {
+        let Some(replica) = self.replica(host, partition) else {
+            return;
+        };
+        let me = replica.me();
+        let record = replica.record().filter(|record| record.names(me));
+        let record = record.filter(|_| replica.is_complete()).cloned();
+        let Some(seen) = self.watch.seen.get_mut(&partition) else {
+            return;
+        };
+        let before = seen.opened.as_ref().map(|opened| opened.term);
+        let record = record.filter(|record| before < Some(record.term));
+        if record.is_some() && self.watch.lost.remove(&partition) {
+            seen.opened = record;
+        }
+    }
+
     /// A process has ended that was told to: its disk has everything.
     pub(super) fn note_stop(&mut self, host: HostId) {
         for partition in self.watched.clone() {
@@ -238,7 +245,42 @@ impl Run {
         }
     }
 
-    /// A process is about to end, or has ended: what it alone had is lost, or on disks.
+    /// What is safe of a partition whose replicas `record` names, once all of them are gone. Where a
+    /// disk has it whole, those don't count on which a fill has left a mixture, or that don't even
+    /// know of it yet. Where none has, anything may come back that was deleted.
+    fn safe(&self, partition: u16, record: &Record) -> Safe {
+        let of_run = |node: &NodeId| self.watch.safe.get(&(*node, partition)).copied();
+        let whole = record.in_sync.iter();
+        let whole = whole.filter(|node| self.has_whole(**node, partition, record));
+        let of_whole: Vec<Option<Time>> = whole.map(of_run).collect();
+        let on_one = match of_whole.is_empty() {
+            true => record.in_sync.iter().filter_map(of_run).max(),
+            false => of_whole.iter().flatten().max().copied(),
+        };
+        // None is the least.
+        let on_each = of_whole.into_iter().min().flatten();
+        Safe {
+            on_each: on_each.unwrap_or(Time::ZERO),
+            on_one: on_one.unwrap_or(Time::ZERO),
+        }
+    }
+
+    /// Whether the disk of a run that has ended has all that it had, but for what was not written.
+    fn has_whole(&self, node: NodeId, partition: u16, opened: &Record) -> bool {
+        let run_there = |(_, run): &(&HostId, &NodeId)| run.guid == node.guid;
+        let Some((host, _)) = self.watch.runs.iter().find(run_there) else {
+            return false;
+        };
+        let notes = self.world.disk_of(*host).recovery().cluster;
+        let mut records = notes.records.iter();
+        let knows = records.any(|(of, _, record)| {
+            let named = record.names_guid(node.guid);
+            *of == partition && record.lineage == opened.lineage && named
+        });
+        knows && !notes.mixed.contains(&partition)
+    }
+
+    /// A process has ended: what it alone had is lost, or on disks.
     pub(super) fn count_losses(&mut self, gone: HostId) {
         for partition in self.watched.clone() {
             if self.survivors(partition, gone) > 0 || !self.watch.lost.insert(partition) {
@@ -248,7 +290,7 @@ impl Run {
             let now = self.world.time();
             match self.watch.opened(partition) {
                 Some(record) if self.plan.disk.is_some() => {
-                    let safe = self.watch.safe(partition, record);
+                    let safe = self.safe(partition, record);
                     self.records.lose(partition, now, safe);
                 }
                 _ => self.cut(partition, now),

@@ -15,6 +15,7 @@ use crate::hash::KeyHash;
 use crate::id::{ConnId, WorkerId};
 use crate::member::Guid;
 use crate::message::{Caller, Token};
+use crate::notes::ClusterNotes;
 use crate::notice::Notice;
 use crate::replication::{Entry, Message, Term};
 use crate::settings::{DiskSettings, Limits, Settings, WhenFull};
@@ -138,9 +139,9 @@ impl Sink for Bag {
     }
 }
 
-/// Records by disk key.
+/// Records by disk key, and notes by name.
 #[derive(Clone, Default)]
-struct Model(BTreeMap<Vec<u8>, Vec<u8>>);
+struct Model(BTreeMap<Vec<u8>, Vec<u8>>, BTreeMap<Vec<u8>, Vec<u8>>);
 
 impl Model {
     fn perform(&mut self, request: Request) -> Completion {
@@ -160,7 +161,9 @@ impl Model {
                         Change::Delete { key } => {
                             self.0.remove(&bytes(key));
                         }
-                        Change::Note { .. } => {}
+                        Change::Note { name, content } => {
+                            self.1.insert(bytes(name), bytes(content));
+                        }
                     }
                 }
                 Completion::Written {
@@ -261,9 +264,14 @@ fn is_ordered(completion: &Completion) -> bool {
 impl Node {
     /// `number` has its versions differ from those of others.
     pub(super) fn new(number: u64, has_disk: bool, evict: bool) -> Self {
-        let settings = Arc::new(settings(has_disk, evict));
+        let settings = settings(has_disk, evict);
+        Self::begin(number, settings, &Recovery::default())
+    }
+
+    fn begin(number: u64, settings: Settings, recovery: &Recovery) -> Self {
+        let has_disk = settings.disk.is_some();
         Self {
-            shard: Shard::new(settings, WorkerId(0), &Recovery::default()),
+            shard: Shard::new(Arc::new(settings), WorkerId(0), recovery),
             now: Now {
                 time: Time::from_millis(1000),
                 unix_ms: 1_800_000_000_000 + number * 7,
@@ -276,6 +284,33 @@ impl Node {
             done: VecDeque::new(),
             asked: 0,
         }
+    }
+
+    /// The next run, with what this one's disk has.
+    pub(super) fn restarted(&self) -> Self {
+        let cluster = self.notes();
+        let recovery = Recovery {
+            cluster,
+            ..Recovery::default()
+        };
+        let next = Self::begin(1, settings(true, true), &recovery);
+        Self {
+            disk: self.disk.clone(),
+            ..next
+        }
+    }
+
+    fn notes(&self) -> ClusterNotes {
+        let mut notes = ClusterNotes::default();
+        for (name, content) in &self.disk.1 {
+            notes.take(name, content);
+        }
+        notes
+    }
+
+    /// Whether the next run would find that the disk has a mixture.
+    pub(super) fn is_noted_mixed(&self) -> bool {
+        self.notes().mixed.contains(&PARTITION)
     }
 
     pub(super) fn copy(&mut self) -> Copy<'_> {
@@ -498,6 +533,12 @@ impl Node {
             _ => self.answer(random),
         }
         self.drive();
+    }
+
+    pub(super) fn has_on_disk(&self, key: &[u8]) -> bool {
+        let mut disk_key = Vec::new();
+        crate::disk::disk_key(PARTITION, key, &mut disk_key);
+        self.disk.0.contains_key(&disk_key)
     }
 
     /// What the disk has of the partition.
