@@ -231,6 +231,9 @@ pub struct Replica {
     // As replica.
     /// It has all that was acknowledged under its record, if that names it.
     complete: bool,
+    /// An earlier run was in sync as far as the disk knows, and what it left there has not been set
+    /// aside: it counts, be it nothing.
+    kept: bool,
     /// The lineage of what it holds.
     lineage: Option<Term>,
     tail: Tail,
@@ -301,6 +304,7 @@ impl Replica {
             recovering: None,
             unkept: false,
             complete: false,
+            kept: false,
             lineage: None,
             tail: Tail::default(),
             applied: 0,
@@ -345,6 +349,7 @@ impl Replica {
                 self.promised = promised.max(Some(record.term));
                 self.known = Some(record.clone());
                 self.lineage = record.lineage;
+                self.kept = record.names_guid(self.me.guid);
                 self.record = Some(record);
                 if planted::has(Bug::StaleRestartInSync) {
                     self.blank = false;

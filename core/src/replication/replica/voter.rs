@@ -67,7 +67,7 @@ impl Replica {
             Some(filling) if filling.verified && Some(filling.term) == term => Holding::Filled {
                 session: filling.session,
             },
-            _ if cx.store.is_empty() => Holding::Nothing,
+            _ if cx.store.is_empty() && !self.kept => Holding::Nothing,
             _ => Holding::Something,
         }
     }
@@ -190,6 +190,7 @@ impl Replica {
     }
 
     fn drop_copy(&mut self, cx: &mut Context<'_>) {
+        self.kept = false;
         if cx.store.is_empty() {
             return;
         }
