@@ -256,6 +256,8 @@ pub struct Replica {
     /// Claims have found no majority since.
     alone_since: Option<Time>,
     recover_since: Option<Time>,
+    /// All voters are alive, and those who were in sync are other runs, since.
+    gone_since: Option<Time>,
     /// No recovery of blank voters before.
     recover_after: Time,
 
@@ -317,6 +319,7 @@ impl Replica {
             uneasy: None,
             alone_since: None,
             recover_since: None,
+            gone_since: None,
             recover_after: Time::ZERO,
             proposals: 0,
             sessions: 0,

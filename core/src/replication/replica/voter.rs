@@ -39,6 +39,11 @@ impl Replica {
             self.ask_one_to_learn(from, cx);
             return;
         }
+        if self.promised == Some(term) && !listed.is_empty() {
+            // A recovery that may take its time goes on.
+            self.uneasy = None;
+            return;
+        }
         if self.promised >= Some(term) {
             self.nack(from.guid, cx.out);
             return;
@@ -154,7 +159,7 @@ impl Replica {
         cx.out.events.push(Event::Primary { term: record.term });
         self.record = Some(record);
         self.uneasy = None;
-        self.recover_since = None;
+        self.hope_again();
         self.alone_since = None;
         self.unkept = true;
     }

@@ -14,7 +14,7 @@ use zufar_simulator::world::{HostId, LinkId, World};
 
 use super::{DISK, Node, pass, start, wait_for_stop, world};
 
-const SEEDS: u64 = 30;
+const SEEDS: u64 = 20;
 const WRITERS: usize = 14;
 /// Every so many-th change is a deletion.
 const DELETES: u64 = 4;
