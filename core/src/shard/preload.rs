@@ -482,3 +482,16 @@ fn damaged_notice(key: &[u8]) -> Notice {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_in_demand_for_any_worker_goes_before_all_else() {
+        let lists = [b"\x01a\x01b\0\x01c".to_vec(), b"\x01d\x09cut".to_vec()];
+        let (own, in_demand_until) = own_hot_keys(&lists, WorkerId(0), 1);
+        assert_eq!(own, b"\x01a\x01d\x01b\x01c");
+        assert_eq!(in_demand_until, 6);
+    }
+}
