@@ -248,6 +248,8 @@ figures! {
     count take_overs,
     /// Times that it has done so without those who held the partition: something may be lost.
     count forced_take_overs,
+    /// Partitions that were brought back from the disks of all their nodes.
+    count partitions_recovered,
     /// Requests that came once more, and were answered from memory.
     count repeated_requests,
     /// Writes of which it is not known whether they were carried out.

@@ -42,7 +42,10 @@
 //!   If a run that the base names is among them, complete, only it goes on, as in any claim. If
 //!   not, the claimant gathers what the nodes that the base names have (their disks), the highest
 //!   version winning, and opens alone. Nodes that the base does not name are not asked: their old
-//!   entries could override acknowledged ones. Under `available` ten seconds replace "all".
+//!   entries could override acknowledged ones. What counts of a node that the base names is what its
+//!   disk has, be it nothing: all may have been deleted. Under `available` ten seconds replace the
+//!   answers of those that are not alive; of one that is, they are waited for however long it takes.
+//!   Who is to be primary goes first, and says so again while it gathers, so that the others wait.
 //! * **Lineage.** The term of a recovery or a Force stays in the record. A request says since which
 //!   term counter it is under way; one older than the lineage may have been carried out before the
 //!   memory of requests was lost, so its outcome is unknown. And a fill's target that was complete

@@ -4,8 +4,8 @@
 
 use alloc::vec::Vec;
 
-use super::Cache;
 use super::log::{Location, Queue};
+use super::{Cache, Partition};
 
 /// Segments that one list walks.
 const SEGMENTS_WALKED_MAX: usize = 512;
@@ -13,26 +13,29 @@ const SEGMENTS_WALKED_MAX: usize = 512;
 impl Cache {
     /// Appends the hottest keys to `into`, each behind its length in one byte, until the list
     /// has `bytes_max` bytes: those in demand before the others, the main queue before the
-    /// newcomers, new segments before old ones.
+    /// newcomers, new segments before old ones. An empty key parts the two. Where all that the disk
+    /// has is in memory, only those in demand: the others will all find room again.
     pub fn hot_keys(&self, bytes_max: usize, into: &mut Vec<u8>) {
         let bytes_end = into.len() + bytes_max;
         let mut segments_left = SEGMENTS_WALKED_MAX;
-        let passes = [
-            (Queue::Main, true),
-            (Queue::Small, true),
-            (Queue::Main, false),
-            (Queue::Small, false),
-        ];
-        for (queue, in_demand) in passes {
-            let mut next = self.log.newest(queue);
-            while let Some(number) = next
-                && segments_left > 0
-            {
-                if !self.push_keys(number, in_demand, bytes_end, into) {
-                    return;
+        for in_demand in [true, false] {
+            for queue in [Queue::Main, Queue::Small] {
+                let mut next = self.log.newest(queue);
+                while let Some(number) = next
+                    && segments_left > 0
+                {
+                    if !self.push_keys(number, in_demand, bytes_end, into) {
+                        return;
+                    }
+                    segments_left -= 1;
+                    next = self.log.older(number);
                 }
-                segments_left -= 1;
-                next = self.log.older(number);
+            }
+            if self.partitions.iter().all(Partition::is_complete) || into.len() >= bytes_end {
+                return;
+            }
+            if in_demand {
+                into.push(0);
             }
         }
     }

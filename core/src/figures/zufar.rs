@@ -39,6 +39,7 @@ fn cluster(lines: &mut Lines<'_, impl Sink>, figures: &Figures) {
         ("backup_items", figures.backup_items),
         ("take_overs", figures.take_overs),
         ("forced_take_overs", figures.forced_take_overs),
+        ("partitions_recovered", figures.partitions_recovered),
         ("term_highest", figures.term_highest),
         ("repeated_requests", figures.repeated_requests),
         ("unknown_outcomes", figures.unknown_outcomes),

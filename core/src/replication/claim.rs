@@ -38,6 +38,8 @@ pub(crate) enum Phase {
         prepared: bool,
         /// It is asked, or asked for, again then.
         ask_at: Time,
+        /// When those who have promised were last told that it goes on.
+        told_at: Time,
     },
     /// Waits for its record to be accepted.
     Accepting,

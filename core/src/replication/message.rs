@@ -188,9 +188,9 @@ pub enum Message {
 /// What a node holds of the partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holding {
-    /// Nothing.
+    /// Nothing, and it does not know that there ever was something.
     Nothing,
-    /// Something, such as what its disk had.
+    /// Something, such as what its disk had; or nothing, where that is what an earlier run had.
     Something,
     /// The same, and a fill has not replaced all of it: what was deleted long ago may be among it.
     Mixed,

@@ -74,8 +74,13 @@ pub enum Event {
         /// The term.
         term: Term,
     },
-    /// Recovery or Force: what may have been lost is not known here.
+    /// Force, or a recovery that did without some of the voters: what others had may be lost.
     Forced {
+        /// The term.
+        term: Term,
+    },
+    /// Recovery: all is as the disks had it of all nodes that could have something.
+    Recovered {
         /// The term.
         term: Term,
     },

@@ -231,6 +231,9 @@ pub struct Replica {
     // As replica.
     /// It has all that was acknowledged under its record, if that names it.
     complete: bool,
+    /// An earlier run was in sync as far as the disk knows, and what it left there has not been set
+    /// aside: it counts, be it nothing.
+    kept: bool,
     /// The lineage of what it holds.
     lineage: Option<Term>,
     tail: Tail,
@@ -253,6 +256,8 @@ pub struct Replica {
     /// Claims have found no majority since.
     alone_since: Option<Time>,
     recover_since: Option<Time>,
+    /// All voters are alive, and those who were in sync are other runs, since.
+    gone_since: Option<Time>,
     /// No recovery of blank voters before.
     recover_after: Time,
 
@@ -301,6 +306,7 @@ impl Replica {
             recovering: None,
             unkept: false,
             complete: false,
+            kept: false,
             lineage: None,
             tail: Tail::default(),
             applied: 0,
@@ -313,6 +319,7 @@ impl Replica {
             uneasy: None,
             alone_since: None,
             recover_since: None,
+            gone_since: None,
             recover_after: Time::ZERO,
             proposals: 0,
             sessions: 0,
@@ -345,6 +352,7 @@ impl Replica {
                 self.promised = promised.max(Some(record.term));
                 self.known = Some(record.clone());
                 self.lineage = record.lineage;
+                self.kept = record.names_guid(self.me.guid);
                 self.record = Some(record);
                 if planted::has(Bug::StaleRestartInSync) {
                     self.blank = false;

@@ -43,7 +43,7 @@ use bytes::Bytes;
 use super::Shard;
 use crate::cache::View;
 use crate::command::KEY_BYTES_MAX;
-use crate::disk::{Head, encode_head};
+use crate::disk::{Head, decode, encode_head};
 use crate::hash::KeyHash;
 use crate::replication::{Arrival, Digest, Entry, Scan, State, Store};
 use crate::time::{Now, Time};
@@ -62,7 +62,7 @@ const UNBURIED_BYTES_MAX: usize = 1024 * 1024;
 /// What such a key takes beside its own bytes.
 const UNBURIED_KEY_BYTES: usize = 64;
 /// Merges that are prepared or under way at once, where there is a disk.
-const MERGES_MAX: usize = 4;
+const MERGES_MAX: usize = 16;
 
 /// A rule that can be broken, to see whether a test notices: only ever in tests, and then in one
 /// shard alone, so that others may run beside it.
@@ -113,6 +113,8 @@ pub(super) struct Copies {
     rescans: u64,
     /// Scans that were begun to hand something out.
     scans: u64,
+    /// Partitions that something is merged into.
+    merges: usize,
     /// Partitions whose merge waits for others to end.
     crowded: BTreeSet<u16>,
     jobs: Jobs,
@@ -344,21 +346,27 @@ impl Shard {
 
     /// The entry of an item in memory, unless it is deleted, expired or flushed.
     fn item_entry(&self, now: Now, view: &View<'_>) -> Option<Entry> {
+        let head = self.item_head(now, view)?;
+        Some(entry(view.key, &head, view.value_slice()))
+    }
+
+    /// The head of an item in memory, unless it is deleted, expired or flushed.
+    fn item_head(&self, now: Now, view: &View<'_>) -> Option<Head> {
         let fields = &view.fields;
-        let value = view.value_slice();
+        let value_bytes = view.value_slice().len();
         let head = Head {
             version: fields.version,
             cas: fields.cas,
             flags: fields.flags,
             expires_s: fields.expires_s,
             accessed_s: fields.accessed_s,
-            value_bytes: u32::try_from(value.len()).expect("values stay below 4 GiB"),
+            value_bytes: u32::try_from(value_bytes).expect("values stay below 4 GiB"),
             stale: fields.stale,
             token_sent: fields.token_sent,
             fetched: fields.fetched,
         };
         let dead = fields.tombstone || head.is_dead(now.unix_s(), self.flushed);
-        (!dead).then(|| entry(view.key, &head, value))
+        (!dead).then_some(head)
     }
 
     /// The entry that stands for a record in memory: none for one that is dead without anybody
@@ -432,6 +440,28 @@ impl<'a> Copy<'a> {
         }
     }
 
+    /// Whether memory holds just this state of a key, set aside: it stays as it is, as warm as it is,
+    /// and is not written again. Two sides of a Force may have drawn the same version.
+    fn has_already(&self, hash: KeyHash, entry: &Entry) -> bool {
+        let place = self.shard.cache.find(hash, &entry.key);
+        let (Some(place), State::Item(state)) = (place, &entry.state) else {
+            return false;
+        };
+        let view = self.shard.cache.view(place);
+        let held = self.shard.item_head(self.now, &view);
+        let (Some(held), Ok((head, value))) = (held, decode(state)) else {
+            return false;
+        };
+        // When it was read is each replica's own business.
+        let head = Head {
+            version: entry.version,
+            accessed_s: held.accessed_s,
+            fetched: held.fetched,
+            ..head
+        };
+        head == held && value == view.value_slice()
+    }
+
     /// Whether neither tier has anything.
     fn has_nothing(&self) -> bool {
         let state = self.shard.cache.partition(self.partition);
@@ -457,7 +487,9 @@ impl Store for Copy<'_> {
         }
         let key = Fingerprint::of(hash, &entry.key);
         self.shard.copies.note(self.partition, key, entry.version);
-        self.shard.install(self.now, hash, entry);
+        if !self.has_already(hash, entry) {
+            self.shard.install(self.now, hash, entry);
+        }
         true
     }
 

@@ -46,8 +46,12 @@ enum Stage {
 /// The warm-up of one shard, and the scans that find out what a partition has on disk.
 pub(super) struct Preload {
     stage: Stage,
-    /// Saved keys of this shard, hottest first: a length byte and the key, each.
+    /// Saved keys of this shard, hottest first: a length byte and the key, each. Those up to that
+    /// byte were in demand.
     hot: Vec<u8>,
+    in_demand_until: usize,
+    /// Queues that wait for one of these.
+    in_demand: BTreeSet<u32>,
     scanning: bool,
     /// Tags that the scan under way has met and not taken into memory.
     disk_only: Vec<u32>,
@@ -62,9 +66,12 @@ pub(super) struct Preload {
 
 impl Preload {
     pub(super) fn new(hot: &[Vec<u8>], worker: WorkerId, workers: u16) -> Self {
+        let (hot, in_demand_until) = own_hot_keys(hot, worker, workers);
         Self {
             stage: Stage::Hot(0),
-            hot: own_hot_keys(hot, worker, workers),
+            hot,
+            in_demand_until,
+            in_demand: BTreeSet::new(),
             scanning: false,
             disk_only: Vec::new(),
             spare: Scan::default(),
@@ -86,15 +93,15 @@ impl Preload {
         self.scanning
     }
 
-    /// The next hot key.
-    fn next_hot(&mut self) -> Option<Vec<u8>> {
+    /// The next hot key, and whether it was in demand.
+    fn next_hot(&mut self) -> Option<(Vec<u8>, bool)> {
         let Stage::Hot(at) = self.stage else {
             return None;
         };
         let bytes = usize::from(*self.hot.get(at)?);
         let key = self.hot.get(at + 1..at + 1 + bytes)?.to_vec();
         self.stage = Stage::Hot(at + 1 + bytes);
-        Some(key)
+        Some((key, at < self.in_demand_until))
     }
 
     fn keep_load(&mut self, mut load: Load) {
@@ -107,13 +114,14 @@ impl Preload {
 }
 
 /// Merges the lists of all earlier workers, and keeps what is this one's: the hottest of each
-/// first, then the second of each, and so on. A damaged list ends where it is damaged.
-fn own_hot_keys(lists: &[Vec<u8>], worker: WorkerId, workers: u16) -> Vec<u8> {
-    let mut rest: Vec<&[u8]> = lists.iter().map(Vec::as_slice).collect();
-    let mut own = Vec::new();
+/// first, then the second of each, and so on, and those in demand before all others. Returns how
+/// far those go, too. A damaged list ends where it is damaged.
+fn own_hot_keys(lists: &[Vec<u8>], worker: WorkerId, workers: u16) -> (Vec<u8>, usize) {
+    let mut rest: Vec<(&[u8], bool)> = lists.iter().map(|list| (&list[..], true)).collect();
+    let (mut own, mut others) = (Vec::new(), Vec::new());
     loop {
         let mut any = false;
-        for list in &mut rest {
+        for (list, in_demand) in &mut rest {
             let Some((&bytes, tail)) = list.split_first() else {
                 continue;
             };
@@ -123,13 +131,17 @@ fn own_hot_keys(lists: &[Vec<u8>], worker: WorkerId, workers: u16) -> Vec<u8> {
             };
             *list = tail;
             any = true;
+            *in_demand &= !key.is_empty();
             if KeyHash::of(key).partition() % workers == worker.0 && !key.is_empty() {
-                own.push(bytes);
-                own.extend_from_slice(key);
+                let into = if *in_demand { &mut own } else { &mut others };
+                into.push(bytes);
+                into.extend_from_slice(key);
             }
         }
         if !any {
-            return own;
+            let in_demand_until = own.len();
+            own.append(&mut others);
+            return (own, in_demand_until);
         }
     }
 }
@@ -186,6 +198,7 @@ impl Shard {
             return;
         };
         let hash = KeyHash::of(key);
+        let in_demand = self.preload.in_demand.remove(&slot);
         let outcome = match result {
             // It may have been read before something newer came and went.
             _ if overtaken => Ok(()),
@@ -208,6 +221,11 @@ impl Shard {
             }
             Err(DiskError::Failed | DiskError::Full) => Err(Failure::DiskRead),
         };
+        if in_demand && let Some(place) = self.cache.find(hash, key) {
+            // Otherwise whatever comes next, such as a fill, would have it leave again.
+            let accessed_s = self.cache.view(place).fields.accessed_s;
+            self.cache.note_demand(place, accessed_s);
+        }
         self.preload.keep_load(load);
         match outcome {
             Ok(()) => self.run_wait(now, slot, sink),
@@ -288,7 +306,9 @@ impl Shard {
                 return;
             }
             match self.preload.next_hot() {
-                Some(key) if self.cache.room_for(INLINE_BYTES_MAX) => self.warm(&key, sink),
+                Some((key, in_demand)) if self.cache.room_for(INLINE_BYTES_MAX) => {
+                    self.warm(&key, in_demand, sink);
+                }
                 Some(_) | None => {
                     self.preload.stage = Stage::Scan(self.preload.first_partition);
                     self.preload.hot = Vec::new();
@@ -342,12 +362,15 @@ impl Shard {
     }
 
     /// Reads one key into memory that nobody has asked for.
-    fn warm(&mut self, key: &[u8], sink: &mut impl Sink) {
+    fn warm(&mut self, key: &[u8], in_demand: bool, sink: &mut impl Sink) {
         let hash = KeyHash::of(key);
         if self.cache.find(hash, key).is_some() || self.waits.behind(hash).is_some() {
             return;
         }
         let slot = self.waits.begin(hash);
+        if in_demand {
+            self.preload.in_demand.insert(slot);
+        }
         self.waits.push(
             slot,
             &Caller::default(),
@@ -462,5 +485,18 @@ fn damaged_notice(key: &[u8]) -> Notice {
             "the record of key {} is damaged on disk and counts as missing",
             alloc::string::String::from_utf8_lossy(key),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_in_demand_for_any_worker_goes_before_all_else() {
+        let lists = [b"\x01a\x01b\0\x01c".to_vec(), b"\x01d\x09cut".to_vec()];
+        let (own, in_demand_until) = own_hot_keys(&lists, WorkerId(0), 1);
+        assert_eq!(own, b"\x01a\x01d\x01b\x01c");
+        assert_eq!(in_demand_until, 6);
     }
 }

@@ -115,8 +115,10 @@ struct Slot {
 pub(crate) struct ReplicaFigures {
     /// Times that this node has followed another as primary of a partition.
     pub(crate) taken_over: u64,
-    /// Recoveries and Forces: something may have been lost.
+    /// Times that this node has gone on without a majority: something may have been lost.
     pub(crate) forced: u64,
+    /// Partitions that were brought back from the disks of all their nodes.
+    pub(crate) recovered: u64,
     /// Requests that had come before, and were answered from memory.
     pub(crate) repeated: u64,
     /// Answers that nobody can give: the command may have been carried out, or not.
@@ -147,6 +149,7 @@ pub(super) struct Replicas {
     /// Partitions that are due; reused.
     due: Vec<u16>,
     forced_told: Seldom,
+    recovered_told: Seldom,
     pub(super) figures: ReplicaFigures,
 }
 
@@ -322,6 +325,7 @@ impl Shard {
             fills: 0,
             due: Vec::new(),
             forced_told: Seldom::new(),
+            recovered_told: Seldom::new(),
             figures: before.map(|before| before.figures).unwrap_or_default(),
         });
         let partitions = replicas.partitions().count();
@@ -503,6 +507,7 @@ impl Shard {
         let own = &replicas.figures;
         figures.take_overs = own.taken_over;
         figures.forced_take_overs = own.forced;
+        figures.partitions_recovered = own.recovered;
         figures.repeated_requests = own.repeated;
         figures.unknown_outcomes = own.unknown;
         figures.replica_waits = own.waited;
@@ -548,6 +553,17 @@ fn forced_notice(partition: u16) -> Notice {
         text: alloc::format!(
             "partition {partition}, and perhaps others, was taken over without those who held it: \
              the latest changes may be lost"
+        ),
+    }
+}
+
+fn recovered_notice(partition: u16) -> Notice {
+    Notice {
+        severity: Severity::Info,
+        event: "recovered-from-disks",
+        text: alloc::format!(
+            "partition {partition}, and perhaps others, had no node left that was running: it is as \
+             the disks of all its nodes have it"
         ),
     }
 }

@@ -196,7 +196,7 @@ impl Replica {
             return;
         };
         let recovers = !claim.listed.is_empty();
-        let forced = recovers && self.may_force_recovery(cx.now);
+        let forced = recovers && self.may_force_recovery(cx.now) && !self.misses_anybody(cx);
         let base = match claim.base() {
             Some(base) => base.clone(),
             None if planted::has(Bug::QuorumByView) && claim.promises.len() > 1 => {
@@ -475,7 +475,7 @@ impl Replica {
         let is_stale = self.stale.is_some();
         if follows && is_alive && !is_stale && !self.blank {
             self.uneasy = None;
-            self.recover_since = None;
+            self.hope_again();
             return;
         }
         // Two that claim by turns and stop each other part ways by chance.

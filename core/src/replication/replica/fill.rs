@@ -534,6 +534,7 @@ impl Replica {
 
     fn begin_filling(&mut self, term: Term, session: u64, position: u64, cx: &mut Context<'_>) {
         self.complete = false;
+        self.kept = false;
         self.tail.clear();
         self.requests.clear();
         if !planted::has(Bug::FillOverOldEntries) {

@@ -105,7 +105,7 @@ impl Replica {
         self.figures.opened += 1;
         self.uneasy = None;
         self.alone_since = None;
-        self.recover_since = None;
+        self.hope_again();
         self.stale = None;
         self.grant_until = Time::ZERO;
         let version = cx.store.version_highest();

@@ -27,26 +27,95 @@ impl Replica {
         let goes_on = known.names(self.me) && self.complete;
         let goes_on = goes_on || known.in_sync.iter().any(survives);
         if goes_on || !known.votes(self.me.guid) {
-            self.recover_since = None;
-            return;
+            return self.hope_again();
         }
-        let rank = known.voters.iter().position(|guid| *guid == self.me.guid);
-        let held = known.names_guid(self.me.guid);
-        let rank = rank.unwrap_or(0) as u64 + if held { 0 } else { known.voters.len() as u64 };
-        let wait_ms = self.settings.recover_ms + rank * self.settings.stagger_ms * 2;
-        let due = uneasy.since.plus_millis(wait_ms + uneasy.jitter_ms);
-        let due = due.max(self.started.plus_millis(self.settings.grant_ms));
+        let is_alive = |guid: &Guid| self.run_here(*guid, cx).is_some();
+        let all_alive = known.voters.iter().all(is_alive);
+        if all_alive {
+            // Nobody has to be done without.
+            self.recover_since = None;
+        } else {
+            self.recover_since.get_or_insert(cx.now);
+        }
+        let due = self.recovery_due(&known, all_alive, uneasy, cx);
         let due = due.max(self.grant_until);
-        self.recover_since.get_or_insert(cx.now);
         if cx.now < due {
             return self.wake(due);
         }
         let listed = self.listed(&known, cx);
-        let is_listed = |guid: &Guid| listed.iter().any(|node| node.guid == *guid);
-        if !known.voters.iter().all(is_listed) && !self.may_force_recovery(cx.now) {
+        if !all_alive && !self.may_force_recovery(cx.now) {
             return self.recovery_failed(cx);
         }
         self.launch(Plan::default(), None, listed, cx);
+    }
+
+    /// The run of a node that is alive, this one's included.
+    fn run_here(&self, guid: Guid, cx: &Context<'_>) -> Option<NodeId> {
+        match guid == self.me.guid {
+            true => Some(self.me),
+            false => Self::run_of(guid, cx.view),
+        }
+    }
+
+    /// Somebody may go on.
+    pub(super) fn hope_again(&mut self) {
+        self.recover_since = None;
+        self.gone_since = None;
+    }
+
+    /// When this node's turn comes. It waits for whoever was in sync and may only seem to be gone, for
+    /// those whose turn is before its own, and for a recovery that it takes part in. Where later
+    /// runs of all voters are there, the first of them waits for nothing.
+    fn recovery_due(
+        &mut self,
+        known: &Record,
+        all_alive: bool,
+        uneasy: Uneasy,
+        cx: &Context<'_>,
+    ) -> Time {
+        let rank = self.recovery_rank(known, cx);
+        let takes_part = self.promised.is_some_and(|term| {
+            term > known.term && term.node != self.me && Self::is_alive(term.node, cx.view)
+        });
+        let gone_since = match all_alive {
+            true => *self.gone_since.get_or_insert(cx.now),
+            false => {
+                self.gone_since = None;
+                uneasy.since
+            }
+        };
+        let since = uneasy.since.max(gone_since);
+        let due = if all_alive && rank == 0 && !takes_part {
+            since
+        } else {
+            let wait_ms = self.settings.recover_ms + rank * self.settings.stagger_ms * 2;
+            // What an earlier run has granted, this one does not know.
+            let granted_until = self.started.plus_millis(self.settings.grant_ms);
+            since.plus_millis(wait_ms).max(granted_until)
+        };
+        due.plus_millis(uneasy.jitter_ms)
+    }
+
+    /// This node's place among those that may recover: whoever is to be primary first, for its disk
+    /// knows what was in demand, and those who never held anything last.
+    fn recovery_rank(&self, known: &Record, cx: &Context<'_>) -> u64 {
+        let owners = cx.view.owners();
+        let place = |guid: &Guid| {
+            let wanted = owners.iter().position(|owner| owner == guid);
+            (
+                !known.names_guid(*guid),
+                wanted.unwrap_or(owners.len()),
+                *guid,
+            )
+        };
+        let mine = place(&self.me.guid);
+        let rank = known
+            .voters
+            .iter()
+            .filter(|guid| place(guid) < mine)
+            .count();
+        let held = known.names_guid(self.me.guid);
+        (rank + if held { 0 } else { known.voters.len() }) as u64
     }
 
     /// The runs of the voters of a record that this node has heard of, of its own, and of those that
@@ -58,10 +127,7 @@ impl Replica {
         let records = core::iter::once(known).chain(&self.record).chain(learned);
         let mut listed: Vec<NodeId> = Vec::new();
         for guid in records.flat_map(|record| &record.voters) {
-            let run = match *guid == self.me.guid {
-                true => Some(self.me),
-                false => Self::run_of(*guid, cx.view),
-            };
+            let run = self.run_here(*guid, cx);
             listed.extend(run.filter(|run| !listed.contains(run)));
         }
         listed.truncate(NODES_MAX);
@@ -74,6 +140,17 @@ impl Replica {
         let since = self.recover_since;
         self.settings.split_brain == SplitBrain::Available
             && since.is_some_and(|since| now >= since.plus_millis(patience_ms))
+    }
+
+    /// Whether a voter that is alive has not promised: what it holds must not be done without,
+    /// however long that takes.
+    pub(super) fn misses_anybody(&self, cx: &Context<'_>) -> bool {
+        let Role::Claiming(claim) = &self.role else {
+            return false;
+        };
+        let records = self.best_record().into_iter().chain(claim.highest());
+        let mut voters = records.flat_map(|record| &record.voters);
+        voters.any(|guid| !claim.has_promised(*guid) && self.run_here(*guid, cx).is_some())
     }
 
     /// Not now. Tried again after a while.
@@ -126,9 +203,11 @@ impl Replica {
         self.filling = None;
         self.tail.clear();
         self.requests.clear();
-        match others_are_whole && !own_is_whole {
-            true => cx.store.set_aside(),
-            false => cx.store.bring_back(),
+        if others_are_whole && !own_is_whole {
+            self.kept = false;
+            cx.store.set_aside();
+        } else {
+            cx.store.bring_back();
         }
         self.gather_from(sources, cx);
     }
@@ -147,6 +226,7 @@ impl Replica {
             cursor: 0,
             prepared: false,
             ask_at: cx.now,
+            told_at: cx.now,
         };
         self.gather_on(cx);
     }
@@ -156,6 +236,7 @@ impl Replica {
         let resend_at = cx.now.plus_millis(self.settings.resend_ms);
         let patience_ms = self.settings.claim_ms * 2;
         let prepare_until_ms = self.settings.fill_stuck_ms;
+        let tell_ms = self.settings.recover_ms / 2;
         let Role::Claiming(claim) = &mut self.role else {
             return;
         };
@@ -165,6 +246,7 @@ impl Replica {
             cursor,
             prepared,
             ask_at,
+            told_at,
         } = &mut claim.phase
         else {
             return;
@@ -185,6 +267,14 @@ impl Replica {
             };
             if let Some(first) = sources.first() {
                 cx.out.send(*first, gather);
+            }
+        }
+        if cx.now >= told_at.plus_millis(tell_ms) {
+            // Whoever has promised would recover by itself after a while.
+            *told_at = cx.now;
+            for node in claim.listed.iter().filter(|node| **node != self.me) {
+                let listed = claim.listed.clone();
+                cx.out.send(node.guid, Message::Prepare { term, listed });
             }
         }
         let at = *ask_at;
@@ -299,7 +389,10 @@ impl Replica {
         cx.store.discard();
         self.complete = true;
         self.lineage = Some(term);
-        cx.out.events.push(Event::Forced { term });
+        cx.out.events.push(match forced {
+            true => Event::Forced { term },
+            false => Event::Recovered { term },
+        });
         if forced {
             self.role = Role::Idle;
             self.unblank();

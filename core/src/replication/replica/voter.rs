@@ -39,6 +39,11 @@ impl Replica {
             self.ask_one_to_learn(from, cx);
             return;
         }
+        if self.promised == Some(term) && !listed.is_empty() {
+            // A recovery that may take its time goes on.
+            self.uneasy = None;
+            return;
+        }
         if self.promised >= Some(term) {
             self.nack(from.guid, cx.out);
             return;
@@ -67,7 +72,7 @@ impl Replica {
             Some(filling) if filling.verified && Some(filling.term) == term => Holding::Filled {
                 session: filling.session,
             },
-            _ if cx.store.is_empty() => Holding::Nothing,
+            _ if cx.store.is_empty() && !self.kept => Holding::Nothing,
             _ if cx.store.is_mixed() => Holding::Mixed,
             _ => Holding::Something,
         }
@@ -155,7 +160,7 @@ impl Replica {
         cx.out.events.push(Event::Primary { term: record.term });
         self.record = Some(record);
         self.uneasy = None;
-        self.recover_since = None;
+        self.hope_again();
         self.alone_since = None;
         self.unkept = true;
     }
@@ -191,6 +196,7 @@ impl Replica {
     }
 
     fn drop_copy(&mut self, cx: &mut Context<'_>) {
+        self.kept = false;
         if cx.store.is_empty() {
             return;
         }

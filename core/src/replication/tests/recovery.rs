@@ -172,6 +172,88 @@ fn a_recovery_lists_the_voters_of_its_own_record_too() {
     assert!(sent.iter().any(is_accept));
 }
 
+/// A replica that has restarted, of a record that names these as in sync.
+fn restarted(now: Time, in_sync: Vec<NodeId>) -> Replica {
+    let record = Record {
+        term: Term {
+            counter: 2,
+            node: in_sync[0],
+        },
+        in_sync,
+        voters: vec![guid("a"), guid("b")],
+        lineage: None,
+    };
+    let start = Start::Restarted {
+        promised: None,
+        record,
+    };
+    let mut out = Output::default();
+    let mut context = Context {
+        now,
+        view: &Two([guid("a"), guid("b")]),
+        store: &mut Memory::default(),
+        out: &mut out,
+    };
+    let settings = Arc::new(Settings::default());
+    Replica::new(run("a", 2), settings, 7, start, &mut context)
+}
+
+/// However long it takes: what it has on disk would be discarded.
+#[test]
+fn a_recovery_does_not_do_without_a_voter_that_is_alive() {
+    let mut now = Time::from_millis(1000);
+    let mut replica = restarted(now, vec![run("a", 1), run("b", 1)]);
+    assert_eq!(Settings::default().split_brain, SplitBrain::Available);
+    let nothing = |_: &Message| None::<()>;
+    after(&mut replica, &mut now, 60_000, nothing);
+    assert!(!replica.is_open());
+    assert!(replica.figures().claims > 10, "it has tried");
+}
+
+/// All of it may have been deleted, and an older disk must not bring it back.
+#[test]
+fn what_an_earlier_run_has_kept_counts_be_it_nothing() {
+    for (in_sync, expected) in [
+        (vec![run("a", 1)], Holding::Something),
+        (vec![run("b", 1)], Holding::Nothing),
+    ] {
+        let now = Time::from_millis(1000);
+        let mut replica = restarted(now, in_sync);
+        let term = Term {
+            counter: 9,
+            node: run("b", 2),
+        };
+        let listed = vec![run("a", 2), run("b", 2)];
+        let sent = answer(&mut replica, now, Message::Prepare { term, listed });
+        let held = sent.iter().find_map(|message| match message {
+            Message::Promise { holding, .. } => Some(*holding),
+            _ => None,
+        });
+        assert_eq!(held, Some(expected));
+    }
+}
+
+#[test]
+fn a_recovery_that_says_that_it_goes_on_is_not_disturbed() {
+    let mut now = Time::from_millis(1000);
+    let mut replica = restarted(now, vec![run("a", 1), run("b", 1)]);
+    let term = Term {
+        counter: 9,
+        node: run("b", 2),
+    };
+    let prepare = || Message::Prepare {
+        term,
+        listed: vec![run("a", 2), run("b", 2)],
+    };
+    answer(&mut replica, now, prepare());
+    for _ in 0..20 {
+        assert_eq!(after(&mut replica, &mut now, 500, prepared), None);
+        answer(&mut replica, now, prepare());
+    }
+    let own = after(&mut replica, &mut now, 3000, prepared);
+    assert!(own > Some(term), "it does not go on any more");
+}
+
 /// Of whom a node with a copy, or a mixture, gathers when it recovers, and whether it sets its own
 /// aside, if the other two of three have this.
 fn gathers(own: Option<bool>, others: [(Holding, bool); 2]) -> (Vec<&'static str>, bool) {

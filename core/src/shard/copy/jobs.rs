@@ -25,8 +25,9 @@ const RECORDS_MAX: u32 = 1000;
 const BURIED_MAX: u32 = 256;
 /// Bytes of one piece of keys and heads.
 const HEADS_BYTES_MAX: u32 = 256 * 1024;
-/// A piece that nobody has fetched is dropped after so long, in milliseconds, and read again.
-const PIECE_MS_MAX: u64 = 2_000;
+/// A piece that nobody has fetched is dropped after so long, in milliseconds, and read again: others
+/// wait for its place.
+const PIECE_MS_MAX: u64 = 500;
 /// A scan that nobody goes on with is forgotten after so long, in milliseconds.
 const SCAN_MS_MAX: u64 = 60_000;
 /// The wait after a read that has failed, in milliseconds.
@@ -390,17 +391,14 @@ impl Shard {
         if let Some(merge) = part.and_then(|part| part.merge.as_ref()) {
             return merge.ready;
         }
-        let is_persistent = self.persist.is_some();
-        let merges = self
-            .copies
-            .parts
-            .values()
-            .filter(|part| part.merge.is_some());
-        if is_persistent && merges.count() >= MERGES_MAX {
+        // Where memory has all of it, the disk need not be asked.
+        let reads = self.persist.is_some() && !self.cache.partition(partition).complete;
+        if self.persist.is_some() && self.copies.merges >= MERGES_MAX {
             self.copies.crowded.insert(partition);
             return false;
         }
         self.copies.crowded.remove(&partition);
+        self.copies.merges += 1;
         let mut merge = Merge::default();
         let mut from = 0;
         // What is in memory now may leave it before the scan is where it will be.
@@ -414,17 +412,13 @@ impl Shard {
                 at = self.cache.find_tag(partition, tag, at);
             }
         }
-        merge.ready = !is_persistent;
-        merge.walk.want = if is_persistent {
-            Want::Queued
-        } else {
-            Want::Nothing
-        };
-        self.copies.part(partition).merge = Some(merge);
-        if is_persistent {
+        merge.ready = !reads;
+        if reads {
+            merge.walk.want = Want::Queued;
             self.copies.jobs.push(partition, Job::Merge);
         }
-        !is_persistent
+        self.copies.part(partition).merge = Some(merge);
+        !reads
     }
 
     fn learn_versions(&mut self, mut scan: Scan, end: bool) {
@@ -465,6 +459,7 @@ impl Shard {
         let part = self.copies.parts.get_mut(&partition);
         self.copies.crowded.remove(&partition);
         if part.and_then(|part| part.merge.take()).is_some() {
+            self.copies.merges -= 1;
             self.copies.tidy(partition);
             if let Some(next) = self.copies.crowded.pop_first() {
                 self.copies.jobs.note_scanned(next);

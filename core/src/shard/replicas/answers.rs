@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::commands::Repeated;
-use super::{HELD_MS_MAX, Held, Until, WAIT_MS_MAX, forced_notice};
+use super::{HELD_MS_MAX, Held, Until, WAIT_MS_MAX, forced_notice, recovered_notice};
 use crate::cache::Place;
 use crate::command::owned::OwnedCommand;
 use crate::command::{Failure, Item, Operation, Outcome, Value};
@@ -155,6 +155,12 @@ impl Shard {
                 replicas.figures.forced += 1;
                 if replicas.forced_told.is_due(now.time) {
                     sink.notice(forced_notice(partition));
+                }
+            }
+            Event::Recovered { .. } => {
+                replicas.figures.recovered += 1;
+                if replicas.recovered_told.is_due(now.time) {
+                    sink.notice(recovered_notice(partition));
                 }
             }
             Event::Keep {

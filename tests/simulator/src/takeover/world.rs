@@ -339,7 +339,8 @@ impl World {
             let ms = self.random.between(100, 600);
             self.pause(host, ms);
         }
-        let forced = |event: &Event| matches!(event, Event::Forced { .. });
+        let forced =
+            |event: &Event| matches!(event, Event::Forced { .. } | Event::Recovered { .. });
         if effects.events.iter().any(forced) {
             self.watch.forced(partition);
         }

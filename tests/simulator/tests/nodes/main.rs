@@ -6,6 +6,7 @@ mod forming;
 mod located;
 mod outage;
 mod restart;
+mod stops;
 
 use std::sync::Arc;
 

@@ -498,3 +498,34 @@ fn a_new_node_scans_nothing_when_it_is_filled() {
     assert!(other.shard.copies.parts.is_empty());
     assert_eq!(other.get(&keys(1)[0]), Some(b"value".to_vec()));
 }
+
+/// It is as warm as it was, and not written again.
+#[test]
+fn what_memory_has_in_just_this_state_stays_as_it_is() {
+    let names = keys(3);
+    let three = |last: &[u8]| -> Vec<Entry> {
+        let mut node = Node::new(1, true, true);
+        let values: [&[u8]; 3] = [b"one", b"two", last];
+        let pairs = names.iter().zip(values);
+        pairs
+            .map(|(name, value)| node.set(name, value, 0))
+            .collect()
+    };
+    let (here, elsewhere) = (three(b"three"), three(b"another"));
+    assert_eq!(here[2].version, elsewhere[2].version);
+    let mut target = Node::new(2, true, true);
+    for entry in &here {
+        target.copy().apply(entry, Arrival::Live);
+    }
+    target.settle();
+    assert_eq!(target.shard.dirty_items(), 0);
+    target.copy().set_aside();
+    for (entry, dirty) in elsewhere.iter().zip([0, 0, 1]) {
+        assert!(target.copy().apply(entry, Arrival::Listed));
+        assert_eq!(target.shard.dirty_items(), dirty);
+    }
+    target.copy().discard();
+    target.settle();
+    assert_eq!(target.get(&names[1]).as_deref(), Some(&b"two"[..]));
+    assert_eq!(target.get(&names[2]).as_deref(), Some(&b"another"[..]));
+}
