@@ -23,9 +23,9 @@ use alloc::vec::Vec;
 
 use nom::combinator::{map_opt, rest, verify};
 use nom::multi::length_data;
-use nom::number::complete::{be_u8, be_u32, be_u64};
 use nom::{IResult, Parser};
 
+use super::integers::{be_u8, be_u32, be_u64};
 use crate::member::{Guid, NodeId};
 use crate::replication::Term;
 use crate::replication::wire::COUNT_MAX;

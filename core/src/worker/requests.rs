@@ -495,7 +495,7 @@ impl Worker {
             self.perform_carried(now, from, &parcel, request, actions);
         }
         for (token, holder) in parcel.holders() {
-            self.links.note_holder(*token, *holder);
+            self.links.note_holder(*token, holder);
         }
         for answer in &parcel.answers {
             let mut router = self.router(now, actions);

@@ -322,7 +322,7 @@ impl Worker {
         actions: &mut Actions,
     ) -> Result<(), Malformed> {
         let answer = forward::decode_answer(body)?;
-        let holder = Some(from.guid);
+        let holder = Some(&from.guid);
         let sequence = answer.sequence;
         self.check_answer(sequence, &answer.outcome)?;
         match answer.value {
@@ -396,7 +396,7 @@ impl Worker {
                     let outcome = Outcome::Item(Item { value, ..item });
                     self.check_answer(sequence, &outcome)?;
                     self.router(now, actions)
-                        .finish(sequence, &outcome, Some(from.guid));
+                        .finish(sequence, &outcome, Some(&from.guid));
                 }
                 Ok(())
             }
