@@ -32,6 +32,9 @@ use crate::command::{
 };
 use crate::hash::{KeyHash, PARTITIONS};
 
+/// Where the key begins in a request, with its length.
+const KEY_AT: usize = 10;
+
 /// A value as it stands in a request or an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WireValue<'a> {
@@ -155,6 +158,12 @@ pub fn encode_request(
 pub fn decode_request(body: &[u8]) -> Result<ForwardedRequest<'_>, Malformed> {
     let (_later, request) = request(body).map_err(|_| Malformed)?;
     Ok(request)
+}
+
+/// The key of what [`encode_request`] wrote, unchecked.
+pub(super) fn key(body: &[u8]) -> Option<&[u8]> {
+    let (&key_bytes, rest) = body.get(KEY_AT..)?.split_first()?;
+    rest.get(..usize::from(key_bytes))
 }
 
 fn request(input: &[u8]) -> IResult<&[u8], ForwardedRequest<'_>> {

@@ -307,6 +307,7 @@ impl Worker {
         let frame_bytes_max = self.settings.limits.frame_bytes_max;
         let input = self.cluster.peering.take_input(conn);
         let mut consumed = 0;
+        let mut approached = 0_usize;
         while let Some((partner, settled)) = self.cluster.peering.may_carry_out(conn) {
             if partner.waits {
                 break;
@@ -330,6 +331,10 @@ impl Worker {
             consumed += raw.frame_bytes;
             if settled && raw.kind >= link::KIND_LOWEST {
                 let (opened, from) = (partner.opened, partner.node);
+                if !opened && approached == 0 {
+                    approached = self.approach(rest);
+                }
+                approached = approached.saturating_sub(1);
                 self.hear_link(now, conn, opened, from, &raw, actions);
                 continue;
             }
