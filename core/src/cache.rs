@@ -37,6 +37,7 @@ mod tests;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use core::hint::black_box;
 
 pub use self::allocation::{allocation_bytes, large_value_bytes};
 use self::ghost::Ghost;
@@ -299,6 +300,21 @@ impl Cache {
             tag,
             partition,
         })
+    }
+
+    /// Looks at the memory that finding these keys, a few dozen at most, will need. A processor
+    /// fetches side by side what several of them need, where one `find` after the other has it wait
+    /// for each piece: table, entry and record.
+    pub(crate) fn approach(&self, hashes: &[KeyHash]) {
+        let index_of = |hash: &KeyHash| &self.partitions[self.dense(hash.partition())].index;
+        for hash in hashes {
+            black_box(index_of(hash).peek(hash.tag()));
+        }
+        for hash in hashes {
+            if let Some(location) = index_of(hash).find(hash.tag(), |_| true) {
+                self.log.approach(location);
+            }
+        }
     }
 
     /// The next record of `partition` with `tag`, after the one in `after`; the first, without

@@ -65,7 +65,7 @@ pub(crate) struct Outgoing<'a> {
 pub(crate) trait Sink {
     /// Puts a request on the link to the node of `term`, behind all that was put there before. A
     /// term with counter 0 is a guess: the node is not known to be primary.
-    fn send(&mut self, term: Term, request: Outgoing<'_>);
+    fn send(&mut self, term: &Term, request: Outgoing<'_>);
     /// The request with this token could not be carried out, or nobody knows.
     fn fail(&mut self, token: Token, failure: Failure);
 }
@@ -75,8 +75,8 @@ struct Pending {
     command: OwnedCommand,
     began: Time,
     deadline: Time,
-    /// It has been sent under the lane's present epoch.
-    sent: bool,
+    /// Nobody waits for it any more, and its command is gone.
+    finished: bool,
     /// The lane's epoch when it was first sent to where it may have been carried out.
     tried: Option<u32>,
     /// The counter of the term that it was sent for then; 0 as long as none was known.
@@ -89,6 +89,8 @@ struct Lane {
     target: Option<Term>,
     epoch: u32,
     queue: VecDeque<u64>,
+    /// So many, from the front on, have been sent under the present epoch.
+    sent: usize,
     refusals_in_row: u32,
     /// Refusals since the last answer.
     refusals: u32,
@@ -114,8 +116,8 @@ pub(crate) struct Forwarding {
     limits: ForwardingLimits,
     /// The sequence of the oldest request in `ring`.
     first: u64,
-    /// Requests by sequence; `None` where one is finished.
-    ring: VecDeque<Option<Pending>>,
+    /// Requests by sequence; some are finished.
+    ring: VecDeque<Pending>,
     unfinished: usize,
     bytes: usize,
     lanes: Table<Lane>,
@@ -170,9 +172,10 @@ impl Forwarding {
         self.lanes.has(partition)
     }
 
-    /// The node that `partition`'s requests go to, if there are any and they go anywhere.
-    pub(crate) fn target(&self, partition: u16) -> Option<Term> {
-        self.lanes.get(partition)?.target
+    /// Whether there are requests of `partition` under way that go somewhere.
+    pub(crate) fn has_target(&self, partition: u16) -> bool {
+        let lane = self.lanes.get(partition);
+        lane.is_some_and(|lane| lane.target.is_some())
     }
 
     /// Requests under way.
@@ -197,15 +200,15 @@ impl Forwarding {
         let command = OwnedCommand::new(self.buffers.take(), hash, key, operation);
         self.bytes += command.bytes();
         self.unfinished += 1;
-        self.ring.push_back(Some(Pending {
+        self.ring.push_back(Pending {
             token,
             command,
             began: now,
             deadline: now.plus_millis(self.limits.timeout_ms),
-            sent: false,
+            finished: false,
             tried: None,
             since: 0,
-        }));
+        });
         let partition = hash.partition();
         if !self.lanes.has(partition) {
             let epoch = self.epochs.remove(&partition).unwrap_or_default();
@@ -259,24 +262,24 @@ impl Forwarding {
         sequence: u64,
         outcome: &Outcome<'_>,
     ) -> Option<Token> {
-        let Some(pending) = self.take(sequence) else {
+        let index = self.index(sequence);
+        let Some(pending) = index.map(|index| &self.ring[index]) else {
             self.stale_answers += 1;
             return None;
         };
+        let (token, command) = (pending.token, &pending.command);
+        let partition = command.hash.partition();
         let began = pending.began.as_nanos();
         let took_us = now.as_nanos().saturating_sub(began) / 1000;
+        self.figures
+            .count(command.key(), &command.operation(), outcome);
         self.answered_us += took_us;
         self.answered_worst_us = self.answered_worst_us.max(took_us);
-        let partition = pending.command.hash.partition();
         let lane = self.lanes.get_mut(partition).expect("a request has a lane");
         lane.refusals_in_row = 0;
         lane.refusals = 0;
-        self.leave(partition, sequence);
-        let command = pending.command;
-        self.figures
-            .count(command.key(), &command.operation(), outcome);
-        self.buffers.recycle(command);
-        Some(pending.token)
+        self.end(partition, sequence);
+        Some(token)
     }
 
     /// The node that was asked is not the primary; who the refusal names may be.
@@ -323,9 +326,7 @@ impl Forwarding {
         };
         let behind = lane.queue.iter().filter(|queued| **queued >= sequence);
         for queued in behind {
-            let index = (queued - self.first) as usize;
-            let pending = self.ring[index].as_mut();
-            let pending = pending.expect("a lane has unfinished requests only");
+            let pending = &mut self.ring[(queued - self.first) as usize];
             if pending.tried == Some(epoch) {
                 pending.tried = None;
                 pending.since = 0;
@@ -354,7 +355,7 @@ impl Forwarding {
     /// When [`handle_deadline`](Self::handle_deadline) has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         // The oldest unfinished request is the first in the ring, and all wait equally long.
-        let oldest = self.ring.front().and_then(Option::as_ref);
+        let oldest = self.ring.front();
         let resting = self.resting.first().map(|(at, _)| *at);
         oldest
             .map(|pending| pending.deadline)
@@ -365,18 +366,15 @@ impl Forwarding {
 
     /// Fails what has waited too long, and sends what has rested.
     pub(crate) fn handle_deadline(&mut self, now: Time, sink: &mut impl Sink) {
-        while let Some(Some(pending)) = self.ring.front()
+        while let Some(pending) = self.ring.front()
             && pending.deadline <= now
         {
-            let (sequence, partition) = (self.first, pending.command.hash.partition());
             let failure = match pending.tried {
                 Some(_) => pending.command.operation().unanswered(),
                 None => Failure::Unreachable,
             };
-            let pending = self.take(sequence).expect("it was there a moment ago");
-            self.leave(partition, sequence);
             sink.fail(pending.token, failure);
-            self.buffers.recycle(pending.command);
+            self.end(pending.command.hash.partition(), self.first);
         }
         while let Some((at, partition)) = self.resting.first().copied()
             && at <= now
@@ -386,30 +384,45 @@ impl Forwarding {
         }
     }
 
-    fn pending(&self, sequence: u64) -> Option<&Pending> {
-        let index = sequence.checked_sub(self.first)?;
-        self.ring.get(usize::try_from(index).ok()?)?.as_ref()
+    /// Where in the ring a request is that is not finished.
+    #[inline]
+    fn index(&self, sequence: u64) -> Option<usize> {
+        let index = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
+        let pending = self.ring.get(index)?;
+        (!pending.finished).then_some(index)
     }
 
-    /// Takes a request out of the ring, and the finished ones before the oldest that is left.
-    fn take(&mut self, sequence: u64) -> Option<Pending> {
-        let index = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
-        let pending = self.ring.get_mut(index)?.take()?;
+    fn pending(&self, sequence: u64) -> Option<&Pending> {
+        self.index(sequence).map(|index| &self.ring[index])
+    }
+
+    /// Finishes a request that is not, and forgets those before the oldest that is left.
+    fn end(&mut self, partition: u16, sequence: u64) {
+        let pending = &mut self.ring[(sequence - self.first) as usize];
         self.unfinished -= 1;
         self.bytes -= pending.command.bytes();
-        while let Some(None) = self.ring.front() {
+        pending.finished = true;
+        self.buffers.empty(&mut pending.command);
+        while let Some(oldest) = self.ring.front()
+            && oldest.finished
+        {
             self.ring.pop_front();
             self.first += 1;
         }
-        Some(pending)
+        self.leave(partition, sequence);
     }
 
     /// Takes a finished request out of its lane, which goes with its last one.
     fn leave(&mut self, partition: u16, sequence: u64) {
         let lane = self.lanes.get_mut(partition).expect("a request has a lane");
+        // Answers mostly come in the order of requests.
         let at = lane.queue.iter().position(|queued| *queued == sequence);
-        lane.queue
-            .remove(at.expect("an unfinished request is in its lane"));
+        let at = at.expect("an unfinished request is in its lane");
+        match at {
+            0 => drop(lane.queue.pop_front()),
+            _ => drop(lane.queue.remove(at)),
+        }
+        lane.sent -= usize::from(at < lane.sent);
         if lane.queue.is_empty() {
             let epoch = lane.epoch;
             self.wake(partition);
@@ -454,11 +467,9 @@ impl Forwarding {
             }
         }
         for sequence in passed {
-            if let Some(pending) = self.take(sequence) {
-                self.leave(partition, sequence);
-                let failure = pending.command.operation().unanswered();
-                sink.fail(pending.token, failure);
-                self.buffers.recycle(pending.command);
+            if let Some(pending) = self.pending(sequence) {
+                sink.fail(pending.token, pending.command.operation().unanswered());
+                self.end(partition, sequence);
             }
         }
     }
@@ -468,12 +479,7 @@ impl Forwarding {
         let lane = self.lanes.get_mut(partition).expect("only lanes change");
         lane.target = target;
         lane.epoch += 1;
-        for sequence in &lane.queue {
-            let index = (sequence - self.first) as usize;
-            let pending = self.ring[index].as_mut();
-            let pending = pending.expect("a lane has unfinished requests only");
-            self.resent += u64::from(core::mem::replace(&mut pending.sent, false));
-        }
+        self.resent += core::mem::take(&mut lane.sent) as u64;
     }
 
     fn rest(&mut self, now: Time, partition: u16) {
@@ -495,31 +501,19 @@ impl Forwarding {
 
     /// Sends what a lane has to send.
     fn drive(&mut self, now: Time, partition: u16, sink: &mut impl Sink) {
-        let Some(lane) = self.lanes.get(partition) else {
+        let Some(lane) = self.lanes.get_mut(partition) else {
             return;
         };
         if lane.resting_until.is_some() {
             return;
         }
-        let Some(target) = lane.target else {
+        let Some(target) = &lane.target else {
             self.rest(now, partition);
             return;
         };
-        // What was sent is a first part of the lane.
-        let unsent = lane.queue.iter().rev().take_while(|sequence| {
-            let index = (**sequence - self.first) as usize;
-            self.ring[index]
-                .as_ref()
-                .is_some_and(|pending| !pending.sent)
-        });
-        let from = lane.queue.len() - unsent.count();
-        let epoch = lane.epoch;
-        for sequence in lane.queue.range(from..) {
-            let index = (*sequence - self.first) as usize;
-            let pending = self.ring[index].as_mut();
-            let pending = pending.expect("a lane has unfinished requests only");
-            pending.sent = true;
-            pending.tried.get_or_insert(epoch);
+        for sequence in lane.queue.range(lane.sent..) {
+            let pending = &mut self.ring[(*sequence - self.first) as usize];
+            pending.tried.get_or_insert(lane.epoch);
             if pending.since == 0 {
                 pending.since = target.counter;
             }
@@ -527,7 +521,7 @@ impl Forwarding {
                 target,
                 Outgoing {
                     sequence: *sequence,
-                    epoch,
+                    epoch: lane.epoch,
                     since: pending.since,
                     hash: pending.command.hash,
                     key: pending.command.key(),
@@ -535,6 +529,7 @@ impl Forwarding {
                 },
             );
         }
+        lane.sent = lane.queue.len();
     }
 }
 

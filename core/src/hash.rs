@@ -12,7 +12,7 @@ const PARTITION_BITS: u32 = 12;
 pub const TAG_BITS: u32 = 24;
 
 /// The XXH3 64-bit hash of a key, seed 0, as its specification gives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyHash(u64);
 
 impl KeyHash {

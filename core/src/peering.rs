@@ -197,11 +197,12 @@ impl<P> Peering<P> {
     }
 
     /// Whether frames may be carried out: the other end has shown that it knows the secret, and
-    /// the answers have room.
-    pub(crate) fn may_carry_out(&self, conn: ConnId) -> bool {
-        self.connections
-            .get(&conn)
-            .is_some_and(|it| it.stream.is_open() && !it.finishing && !it.is_full(&self.limits))
+    /// the answers have room. Then what the parent knows of it, and whether both ends have said
+    /// hello.
+    pub(crate) fn may_carry_out(&self, conn: ConnId) -> Option<(&P, bool)> {
+        let it = self.connections.get(&conn)?;
+        let may = it.stream.is_open() && !it.finishing && !it.is_full(&self.limits);
+        may.then_some((&it.partner, it.is_settled))
     }
 
     /// What the connection asks for can't be taken for a while, or can be again: nothing more of it
@@ -223,6 +224,16 @@ impl<P> Peering<P> {
     pub(crate) fn out(&mut self, conn: ConnId) -> Option<&mut Outgoing> {
         let it = self.connections.get_mut(&conn)?;
         (!it.finishing).then_some(&mut it.out)
+    }
+
+    /// What the parent knows of it, and what [`out`](Self::out) is.
+    pub(crate) fn partner_and_out(
+        &mut self,
+        conn: ConnId,
+    ) -> Option<(&mut P, Option<&mut Outgoing>)> {
+        let it = self.connections.get_mut(&conn)?;
+        let out = (!it.finishing).then_some(&mut it.out);
+        Some((&mut it.partner, out))
     }
 
     /// The large values that the connection brings.

@@ -10,6 +10,7 @@
 
 mod admin;
 pub mod forward;
+mod integers;
 mod key;
 mod keys;
 pub mod link;

@@ -135,14 +135,22 @@ impl Links {
     }
 
     /// Another node has carried out what a slot of a session waits for.
-    fn note_holder(&mut self, token: Token, holder: Guid) {
+    fn note_holder(&mut self, token: Token, holder: &Guid) {
         if let Some(session) = self.session(token.conn) {
             session.note_holder(token.sequence, holder);
         }
     }
 
-    /// Puts an outcome into the slot that waits for it.
-    fn answer(&mut self, now: Now, token: Token, outcome: &Outcome<'_>, actions: &mut Actions) {
+    /// Puts an outcome, which `holder` has brought about if it was another node, into the slot that
+    /// waits for it. Whether the connection is a session.
+    fn answer(
+        &mut self,
+        now: Now,
+        token: Token,
+        outcome: &Outcome<'_>,
+        holder: Option<&Guid>,
+        actions: &mut Actions,
+    ) -> bool {
         let rendering = Self::rendering(&self.settings, &self.parse_limits);
         let session = self
             .sessions
@@ -150,10 +158,13 @@ impl Links {
             .and_then(Option::as_mut)
             .filter(|session| session.conn == token.conn || planted::has(Bug::StaleTicket));
         let Some(session) = session else {
-            self.figures.stale_events += 1;
-            return;
+            return false;
         };
-        let known = session.complete(token.sequence, outcome, now, &rendering, &mut self.buffers);
+        let buffers = &mut self.buffers;
+        if let Some(holder) = holder {
+            session.note_holder(token.sequence, holder);
+        }
+        let known = session.complete(token.sequence, outcome, now, &rendering, buffers);
         if !known {
             self.figures.stale_events += 1;
         }
@@ -162,6 +173,7 @@ impl Links {
             actions.write.push(token.conn);
         }
         self.wake(token.conn);
+        true
     }
 
     /// Goes on with a session before this turn ends, if it waits for anything.

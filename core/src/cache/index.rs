@@ -44,6 +44,13 @@ impl Index {
             .map(|slot| location_of(self.slots[slot]))
     }
 
+    /// The entry at the home of `tag`, whichever that is: the one that is looked for is near it.
+    #[inline]
+    pub(super) fn peek(&self, tag: u32) -> Option<u64> {
+        let home = home(u64::from(tag), self.slots.len());
+        self.slots.get(home).copied()
+    }
+
     /// Adds an entry.
     pub(super) fn insert(&mut self, tag: u32, location: Location) {
         let capacity = self.capacity_for_one_more();

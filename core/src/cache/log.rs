@@ -7,6 +7,7 @@ use crate::planted::{self, Bug};
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::hint::black_box;
 
 use super::allocation::allocation_bytes;
 use super::record::{ALIGN_BYTES, Header, Record};
@@ -17,6 +18,10 @@ pub(super) const SEGMENT_BYTES: usize = 128 * 1024;
 const SPARES_MAX: usize = 3;
 const OFFSET_BITS: u32 = (SEGMENT_BYTES / ALIGN_BYTES).ilog2();
 const NO_SEGMENT: u32 = 0;
+/// Bytes that a processor fetches at a time, and how many times of a record that is looked for soon:
+/// what small items take.
+const LINE_BYTES: usize = 64;
+const RECORD_LINES: usize = 3;
 
 type Memory = Box<[u8; SEGMENT_BYTES]>;
 
@@ -403,6 +408,15 @@ impl Log {
     fn bytes(&self, location: Location) -> &[u8] {
         let memory = self.memory[location.segment() as usize].as_deref();
         &memory.expect("a segment in use has memory")[location.offset()..]
+    }
+
+    /// Looks at the first cache lines of a record.
+    #[inline]
+    pub(super) fn approach(&self, location: Location) {
+        let bytes = self.bytes(location);
+        for line in bytes.chunks(LINE_BYTES).take(RECORD_LINES) {
+            black_box(line[0]);
+        }
     }
 
     /// The memory from a location to the segment's end.

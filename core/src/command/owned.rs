@@ -87,8 +87,15 @@ impl CommandBuffers {
     }
 
     /// Takes back the memory of a command that is done.
-    pub(crate) fn recycle(&mut self, command: OwnedCommand) {
-        self.give(command.buffer);
+    pub(crate) fn recycle(&mut self, mut command: OwnedCommand) {
+        self.empty(&mut command);
+    }
+
+    /// The same, of one that stays where it is, without key and value.
+    pub(crate) fn empty(&mut self, command: &mut OwnedCommand) {
+        command.large = None;
+        command.key_bytes = 0;
+        self.give(core::mem::take(&mut command.buffer));
     }
 
     /// Takes back a buffer.

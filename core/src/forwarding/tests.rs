@@ -66,7 +66,7 @@ struct Seen {
 }
 
 impl Sink for Seen {
-    fn send(&mut self, term: Term, request: Outgoing<'_>) {
+    fn send(&mut self, term: &Term, request: Outgoing<'_>) {
         assert_eq!(KeyHash::of(request.key), request.hash);
         self.sent.push((term.node, request.sequence, request.epoch));
         self.since.push(request.since);

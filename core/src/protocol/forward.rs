@@ -21,16 +21,19 @@ mod tests;
 
 use alloc::vec::Vec;
 
-use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
-use nom::{IResult, Parser};
+use nom::IResult;
 
 use self::fields::{Reader, Writer};
+use super::integers::{be_u8, be_u16, be_u32, be_u64, take};
 use crate::cache::INLINE_BYTES_MAX;
 use crate::command::{
     Arithmetic, Delete, Failure, Fetch, Item, KEY_BYTES_MAX, Operation, Outcome, Store, StoreMode,
     Value,
 };
 use crate::hash::{KeyHash, PARTITIONS};
+
+/// Where the key begins in a request, with its length.
+const KEY_AT: usize = 10;
 
 /// A value as it stands in a request or an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,14 +107,15 @@ impl<'a> WireValue<'a> {
 
     /// Reads a value, which is empty unless there is one.
     fn parse(input: &'a [u8], has_value: bool) -> IResult<&'a [u8], Self> {
-        let (input, (how, length)) = (be_u8, be_u32).parse(input)?;
+        let (input, how) = be_u8(input)?;
+        let (input, length) = be_u32(input)?;
         let is_long = length as usize > INLINE_BYTES_MAX;
         if length > 0 && !has_value {
             return Err(fields::refused(input));
         }
         match how {
             0 if !is_long => {
-                let (input, bytes) = nom::bytes::complete::take(length).parse(input)?;
+                let (input, bytes) = take(input, length as usize)?;
                 Ok((input, Self::Inline(bytes)))
             }
             1 if is_long => Ok((input, Self::Chunked(length))),
@@ -156,9 +160,17 @@ pub fn decode_request(body: &[u8]) -> Result<ForwardedRequest<'_>, Malformed> {
     Ok(request)
 }
 
+/// The key of what [`encode_request`] wrote, unchecked.
+pub(super) fn key(body: &[u8]) -> Option<&[u8]> {
+    let (&key_bytes, rest) = body.get(KEY_AT..)?.split_first()?;
+    rest.get(..usize::from(key_bytes))
+}
+
 fn request(input: &[u8]) -> IResult<&[u8], ForwardedRequest<'_>> {
-    let (input, (sequence, partition)) = (be_u64, be_u16).parse(input)?;
-    let (input, key) = nom::multi::length_data(be_u8).parse(input)?;
+    let (input, sequence) = be_u64(input)?;
+    let (input, partition) = be_u16(input)?;
+    let (input, key_bytes) = be_u8(input)?;
+    let (input, key) = take(input, usize::from(key_bytes))?;
     let hash = KeyHash::of(key);
     let fits = (1..=KEY_BYTES_MAX).contains(&key.len())
         && usize::from(partition) < PARTITIONS
@@ -205,7 +217,7 @@ pub fn decode_answer(body: &[u8]) -> Result<ForwardedAnswer<'_>, Malformed> {
 }
 
 fn answer(input: &[u8]) -> IResult<&[u8], ForwardedAnswer<'_>> {
-    let (input, sequence) = be_u64.parse(input)?;
+    let (input, sequence) = be_u64(input)?;
     let (input, outcome) = outcome(input)?;
     let has_value = matches!(outcome, Outcome::Item(_));
     let (input, value) = WireValue::parse(input, has_value)?;
@@ -229,7 +241,7 @@ fn push_operation(operation: &Operation<'_>, into: &mut Vec<u8>) {
         Operation::Store(store) => push_store(store, into),
         Operation::Delete(delete) => push_delete(delete, into),
         Operation::Arithmetic(arithmetic) => push_arithmetic(arithmetic, into),
-        Operation::Inspect => drop(Writer::new(INSPECT, into)),
+        Operation::Inspect => Writer::new(INSPECT, into).end(),
     }
 }
 
@@ -256,6 +268,7 @@ fn push_fetch(fetch: &Fetch, into: &mut Vec<u8>) {
     writer.long(fetch.new_cas);
     writer.flag(fetch.no_bump);
     writer.flag(fetch.meta);
+    writer.end();
 }
 
 fn fetch<'a>(reader: &mut Reader<'a>) -> Result<Fetch, fields::Refused<'a>> {
@@ -286,6 +299,7 @@ fn push_store(store: &Store<'_>, into: &mut Vec<u8>) {
     writer.long(store.new_cas);
     writer.flag(store.invalidate);
     writer.expiry(store.vivify);
+    writer.end();
 }
 
 fn store<'a>(reader: &mut Reader<'a>) -> Result<Store<'static>, fields::Refused<'a>> {
@@ -318,6 +332,7 @@ fn push_delete(delete: &Delete, into: &mut Vec<u8>) {
     writer.expiry(delete.expiry);
     writer.number((delete.flags != 0).then_some(delete.flags));
     writer.flag(delete.refused_store);
+    writer.end();
 }
 
 fn delete<'a>(reader: &mut Reader<'a>) -> Result<Delete, fields::Refused<'a>> {
@@ -342,6 +357,7 @@ fn push_arithmetic(arithmetic: &Arithmetic, into: &mut Vec<u8>) {
     writer.expiry(arithmetic.touch);
     writer.long(arithmetic.compare);
     writer.long(arithmetic.new_cas);
+    writer.end();
 }
 
 fn arithmetic<'a>(reader: &mut Reader<'a>) -> Result<Arithmetic, fields::Refused<'a>> {
@@ -367,15 +383,16 @@ const FAILED: u8 = 8;
 fn push_outcome(outcome: &Outcome<'_>, into: &mut Vec<u8>) {
     match outcome {
         Outcome::Item(item) => push_item(item, into),
-        Outcome::NotFound => drop(Writer::new(NOT_FOUND, into)),
+        Outcome::NotFound => Writer::new(NOT_FOUND, into).end(),
         Outcome::Stored { cas, value_bytes } => {
             let mut writer = Writer::new(STORED, into);
             writer.long(Some(*cas));
             writer.number(Some(*value_bytes));
+            writer.end();
         }
-        Outcome::NotStored => drop(Writer::new(NOT_STORED, into)),
-        Outcome::Exists => drop(Writer::new(EXISTS, into)),
-        Outcome::Deleted => drop(Writer::new(DELETED, into)),
+        Outcome::NotStored => Writer::new(NOT_STORED, into).end(),
+        Outcome::Exists => Writer::new(EXISTS, into).end(),
+        Outcome::Deleted => Writer::new(DELETED, into).end(),
         Outcome::Number {
             number,
             cas,
@@ -389,8 +406,13 @@ fn push_outcome(outcome: &Outcome<'_>, into: &mut Vec<u8>) {
             writer.number(Some(*expired_s_before));
             writer.number(Some(*expires_s));
             writer.flag(*vivified);
+            writer.end();
         }
-        Outcome::Failed(failure) => Writer::new(FAILED, into).byte(failure_code(*failure)),
+        Outcome::Failed(failure) => {
+            let mut writer = Writer::new(FAILED, into);
+            writer.byte(failure_code(*failure));
+            writer.end();
+        }
     }
 }
 
@@ -435,7 +457,8 @@ fn push_item(item: &Item<'_>, into: &mut Vec<u8>) {
     writer.flag(item.token_sent);
     writer.flag(item.won);
     writer.flag(item.vivified);
-    writer.number(Some(item.memory_bytes));
+    writer.number(some(item.memory_bytes));
+    writer.end();
 }
 
 fn item<'a>(reader: &mut Reader<'a>) -> Result<Item<'static>, fields::Refused<'a>> {

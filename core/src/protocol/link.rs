@@ -23,9 +23,10 @@ use alloc::vec::Vec;
 
 use nom::combinator::{map_opt, rest, verify};
 use nom::multi::length_data;
-use nom::number::complete::{be_u8, be_u32, be_u64};
 use nom::{IResult, Parser};
 
+use super::integers::{be_u8, be_u32, be_u64};
+use super::peer::RawFrame;
 use crate::member::{Guid, NodeId};
 use crate::replication::Term;
 use crate::replication::wire::COUNT_MAX;
@@ -37,6 +38,9 @@ const KIND_CHUNK: u8 = 35;
 const KIND_CANCEL: u8 = 36;
 const KIND_REPLICA: u8 = 37;
 const KIND_LARGE: u8 = 38;
+
+/// Bytes of an [`Attempt`].
+const ATTEMPT_BYTES: usize = 20;
 
 /// The lowest kind of these frames; those of [`peer`](super::peer) are below.
 pub const KIND_LOWEST: u8 = KIND_REQUEST;
@@ -161,6 +165,15 @@ pub fn decode(kind: u8, body: &[u8]) -> Result<Option<LinkFrame<'_>>, super::for
     match frame {
         Ok((_later, frame)) => Ok(Some(frame)),
         Err(_) => Err(super::forward::Malformed),
+    }
+}
+
+/// The key of a request, without reading the rest.
+#[must_use]
+pub fn request_key<'a>(raw: &RawFrame<'a>) -> Option<&'a [u8]> {
+    match raw.kind {
+        KIND_REQUEST => super::forward::key(raw.body.get(ATTEMPT_BYTES..)?),
+        _ => None,
     }
 }
 

@@ -19,6 +19,7 @@
 mod error;
 mod flush;
 mod partitions;
+mod raw;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,8 @@ use nom::{IResult, Parser};
 pub use error::PeerError;
 pub use flush::{FlushStep, Flushes};
 pub use partitions::{Owner, Partitions};
+use raw::LENGTH_BYTES;
+pub use raw::{RawFrame, split};
 
 /// The first bytes of every hello: whoever sends anything else speaks another protocol.
 pub const MAGIC: &[u8] = b"zufar";
@@ -42,8 +45,6 @@ pub const VERSION_LOWEST: u16 = 1;
 pub const VERSION_HIGHEST: u16 = 1;
 /// Longest text that a frame can hold.
 pub const TEXT_BYTES_MAX: usize = u8::MAX as usize;
-
-const LENGTH_BYTES: usize = 4;
 
 const KIND_HELLO: u8 = 1;
 const KIND_HELLO_REPLY: u8 = 2;
@@ -413,20 +414,20 @@ pub fn decode(
     input: &[u8],
     frame_bytes_max: usize,
 ) -> Result<Option<(Frame<'_>, usize)>, PeerError> {
-    let Some((length, rest)) = input.split_first_chunk::<LENGTH_BYTES>() else {
+    let Some(raw) = split(input, frame_bytes_max)? else {
         return Ok(None);
     };
-    let bytes = u32::from_be_bytes(*length);
-    let length = usize::try_from(bytes).map_err(|_| PeerError::TooLong { bytes })?;
-    if length > frame_bytes_max {
-        return Err(PeerError::TooLong { bytes });
-    }
-    let Some(frame) = rest.get(..length) else {
-        return Ok(None);
-    };
-    let (&kind, body) = frame.split_first().ok_or(PeerError::Empty)?;
-    match body_of(kind, body) {
-        Ok((_later, frame)) => Ok(Some((frame, LENGTH_BYTES + length))),
+    Ok(Some((decode_body(&raw)?, raw.frame_bytes)))
+}
+
+/// Reads what a frame says.
+///
+/// # Errors
+/// When its body has not the form of its kind.
+pub fn decode_body<'a>(raw: &RawFrame<'a>) -> Result<Frame<'a>, PeerError> {
+    let kind = raw.kind;
+    match body_of(kind, raw.body) {
+        Ok((_later, frame)) => Ok(frame),
         Err(_) => Err(PeerError::Malformed { kind }),
     }
 }

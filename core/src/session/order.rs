@@ -48,7 +48,9 @@ struct Slot {
     output: Output,
     ready: bool,
     failed: Option<Failure>,
-    /// The other node that has carried it out.
+    /// Who has carried it out may be asked for.
+    names_holder: bool,
+    /// The other node that has carried it out, if that may be asked for.
     holder: Option<Guid>,
     /// Takes its turn and says nothing.
     muted: bool,
@@ -183,6 +185,7 @@ impl Session {
             output: Output::default(),
             ready: false,
             failed: None,
+            names_holder: matches!(words, Words::Line) || self.keys.located,
             holder: None,
             muted: false,
             started: now.time,
@@ -356,9 +359,11 @@ impl Session {
     }
 
     /// Another node has carried out what a slot waits for.
-    pub(crate) fn note_holder(&mut self, sequence: u64, holder: Guid) {
-        if let Some(slot) = self.order.slot(sequence) {
-            slot.holder = Some(holder);
+    pub(crate) fn note_holder(&mut self, sequence: u64, holder: &Guid) {
+        if let Some(slot) = self.order.slot(sequence)
+            && slot.names_holder
+        {
+            slot.holder = Some(*holder);
         }
     }
 

@@ -244,7 +244,7 @@ impl Nodes {
     pub(super) fn send_request(
         &mut self,
         peering: &mut Peering<Partner>,
-        term: Term,
+        term: &Term,
         request: &Outgoing<'_>,
     ) {
         let Some((node, conn)) = self.open(&term.node.guid) else {

@@ -17,7 +17,7 @@ use crate::notice::{Notice, Seldom, Severity};
 use crate::peering::{Peering, PeeringLimits, Received};
 use crate::protocol::forward::Malformed;
 use crate::protocol::link;
-use crate::protocol::peer::{self, Frame, PeerError, Reason, common_version, decode};
+use crate::protocol::peer::{self, Frame, PeerError, RawFrame, Reason, common_version, decode};
 use crate::replication;
 use crate::secure::{Credentials, Entropy, Refusal, Seed};
 use crate::settings::Settings;
@@ -304,12 +304,11 @@ impl Worker {
 
     /// Carries out the frames that have come, as far as may be.
     pub(super) fn drive_peer(&mut self, now: Now, conn: ConnId, actions: &mut Actions) {
+        let frame_bytes_max = self.settings.limits.frame_bytes_max;
         let input = self.cluster.peering.take_input(conn);
         let mut consumed = 0;
-        while self.cluster.peering.may_carry_out(conn) {
-            let Some(partner) = self.cluster.peering.partner(conn) else {
-                break;
-            };
+        let mut approached = 0_usize;
+        while let Some((partner, settled)) = self.cluster.peering.may_carry_out(conn) {
             if partner.waits {
                 break;
             }
@@ -320,13 +319,29 @@ impl Worker {
                 self.cluster.peering.hold_up(conn, true);
                 break;
             }
-            match decode(&input[consumed..], self.settings.limits.frame_bytes_max) {
-                Ok(Some((frame, bytes))) => {
-                    let raw = &input[consumed..consumed + bytes];
-                    self.handle_frame(now, conn, &frame, raw, actions);
-                    consumed += bytes;
-                }
+            let rest = &input[consumed..];
+            let raw = match peer::split(rest, frame_bytes_max) {
+                Ok(Some(raw)) => raw,
                 Ok(None) => break,
+                Err(error) => {
+                    self.refuse_peer(conn, &error);
+                    break;
+                }
+            };
+            consumed += raw.frame_bytes;
+            if settled && raw.kind >= link::KIND_LOWEST {
+                let (opened, from) = (partner.opened, partner.node);
+                if !opened && approached == 0 {
+                    approached = self.approach(rest);
+                }
+                approached = approached.saturating_sub(1);
+                self.hear_link(now, conn, opened, from, &raw, actions);
+                continue;
+            }
+            match peer::decode_body(&raw) {
+                Ok(frame) => {
+                    self.handle_frame(now, conn, &frame, &rest[..raw.frame_bytes], actions);
+                }
                 Err(error) => self.refuse_peer(conn, &error),
             }
         }
@@ -386,9 +401,6 @@ impl Worker {
             {
                 self.hand_to_node(now, conn, frame, raw, actions);
             }
-            Frame::Unknown { kind } if *kind >= link::KIND_LOWEST && settled => {
-                self.hear_link(now, conn, raw, actions);
-            }
             Frame::Unknown { .. } => {
                 self.refuse_frame(conn, Reason::Frame, "a frame of an unknown kind");
             }
@@ -406,11 +418,17 @@ impl Worker {
         }
     }
 
-    /// A frame of a link between nodes.
-    fn hear_link(&mut self, now: Now, conn: ConnId, raw: &[u8], actions: &mut Actions) {
-        let partner = self.cluster.peering.partner(conn);
-        let (opened, from) = partner.map_or((false, None), |it| (it.opened, it.node));
-        let frame = link::decode(raw[4], &raw[5..]);
+    /// A frame of a link between nodes, which this one has `opened`, or `from` has.
+    fn hear_link(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        opened: bool,
+        from: Option<NodeId>,
+        raw: &RawFrame<'_>,
+        actions: &mut Actions,
+    ) {
+        let frame = link::decode(raw.kind, raw.body);
         let taken = match (frame, from) {
             (Ok(Some(frame)), Some(from)) => {
                 self.handle_link_frame(now, conn, from, opened, &frame, actions)

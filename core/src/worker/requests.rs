@@ -20,6 +20,7 @@ use crate::shard::{Execution, Sink as _};
 use crate::time::Now;
 
 use super::routing::{Router, command};
+use super::visits::APPROACHED_MAX;
 use super::{Links, Worker};
 
 /// Whether a session goes on.
@@ -491,11 +492,20 @@ impl Worker {
         parcel: Box<Parcel>,
         actions: &mut Actions,
     ) {
-        for request in &parcel.requests {
-            self.perform_carried(now, from, &parcel, request, actions);
+        for requests in parcel.requests.chunks(APPROACHED_MAX) {
+            let mut hashes = [KeyHash::default(); APPROACHED_MAX];
+            for (hash, request) in hashes.iter_mut().zip(requests) {
+                *hash = request.hash;
+            }
+            if requests.len() > 1 {
+                self.shard.cache.approach(&hashes[..requests.len()]);
+            }
+            for request in requests {
+                self.perform_carried(now, from, &parcel, request, actions);
+            }
         }
         for (token, holder) in parcel.holders() {
-            self.links.note_holder(*token, *holder);
+            self.links.note_holder(*token, holder);
         }
         for answer in &parcel.answers {
             let mut router = self.router(now, actions);

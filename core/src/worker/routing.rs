@@ -74,7 +74,7 @@ struct Ways<'a> {
 }
 
 impl forwarding::Sink for Ways<'_> {
-    fn send(&mut self, term: Term, request: Outgoing<'_>) {
+    fn send(&mut self, term: &Term, request: Outgoing<'_>) {
         if term.node != self.me {
             self.nodes.send_request(self.peering, term, &request);
             return;
@@ -169,12 +169,17 @@ impl Cluster {
         command: Command<'_>,
         hint: Option<Term>,
     ) {
-        let target = self.guess(command.hash.partition(), hint);
         let Command {
             hash,
             key,
             operation,
         } = command;
+        let partition = hash.partition();
+        let remote = self.remote.as_ref();
+        let target = match remote.is_some_and(|it| it.forwarding.has_target(partition)) {
+            true => None,
+            false => self.guess(partition, hint),
+        };
         self.forward(|forwarding, ways| {
             forwarding.push(now, token, hash, key, operation, target, ways);
         });
@@ -273,32 +278,43 @@ impl Router<'_> {
         }
         if token.conn == OWN_CONN {
             self.finish(token.sequence, outcome, None);
-        } else if self.links.session(token.conn).is_some()
-            || !self.cluster.push_answer(token, outcome)
+        } else {
+            self.answer_waiting(token, outcome, None);
+        }
+    }
+
+    /// Brings an outcome to the session or link that waits for it, and says which other node has
+    /// carried it out.
+    fn answer_waiting(&mut self, token: Token, outcome: &Outcome<'_>, holder: Option<&Guid>) {
+        let links = &mut self.links;
+        if !links.answer(self.now, token, outcome, holder, self.actions)
+            && !self.cluster.push_answer(token, outcome)
         {
-            self.links.answer(self.now, token, outcome, self.actions);
+            self.links.figures.stale_events += 1;
         }
     }
 
     /// A request that was forwarded is answered, by another node or by this one.
-    pub(super) fn finish(&mut self, sequence: u64, outcome: &Outcome<'_>, holder: Option<Guid>) {
+    pub(super) fn finish(&mut self, sequence: u64, outcome: &Outcome<'_>, holder: Option<&Guid>) {
         let now = self.now.time;
         let finished = self
             .cluster
             .forward(|forwarding, _| forwarding.finish(now, sequence, outcome));
-        if let Some(Some(token)) = finished {
-            match holder {
-                None => {}
-                Some(holder) if token.worker == self.links.id => {
-                    self.links.note_holder(token, holder);
-                }
-                Some(holder) => {
-                    let parcel = self.links.outbox.parcel(token.worker);
-                    parcel.push_holder(token, holder);
-                }
+        let Some(token) = finished.flatten() else {
+            return;
+        };
+        match holder {
+            Some(_) if token.worker == self.links.id && token.sequence != NOBODY => {
+                self.answer_waiting(token, outcome, holder);
+                return;
             }
-            self.pass_on(token, outcome);
+            Some(holder) if token.worker != self.links.id => {
+                let parcel = self.links.outbox.parcel(token.worker);
+                parcel.push_holder(token, *holder);
+            }
+            Some(_) | None => {}
         }
+        self.pass_on(token, outcome);
     }
 
     /// Brings an outcome to whom it is for, on whichever worker.
@@ -328,13 +344,12 @@ impl Router<'_> {
             self.refused(sequence, refusal);
             return;
         }
-        self.cluster.end_visit(token.conn);
         let Refusal {
             epoch,
             hint,
             at_once,
         } = refusal;
-        let Some(out) = self.cluster.peering.out(token.conn) else {
+        let Some(out) = self.cluster.end_visit(token.conn) else {
             self.links.figures.stale_events += 1;
             return;
         };
@@ -369,17 +384,17 @@ impl Cluster {
         }
     }
 
-    /// A request that has come over a link has been answered, one way or the other.
-    fn end_visit(&mut self, conn: ConnId) {
-        if let Some(partner) = self.peering.partner_mut(conn) {
-            partner.visiting = partner.visiting.saturating_sub(1);
-        }
+    /// A request that has come over a link has been answered, one way or the other: where the
+    /// answer goes.
+    fn end_visit(&mut self, conn: ConnId) -> Option<&mut crate::link::Outgoing> {
+        let (partner, out) = self.peering.partner_and_out(conn)?;
+        partner.visiting = partner.visiting.saturating_sub(1);
+        out
     }
 
     /// Answers a request that has come over a link. Whether the connection is one.
     fn push_answer(&mut self, token: Token, outcome: &Outcome<'_>) -> bool {
-        self.end_visit(token.conn);
-        let Some(out) = self.peering.out(token.conn) else {
+        let Some(out) = self.end_visit(token.conn) else {
             return false;
         };
         let sequence = token.sequence;

@@ -21,12 +21,16 @@ use crate::member::NodeId;
 use crate::message::{Caller, Message, Refusal, Token, Visit, dressed_operation};
 use crate::protocol::forward::{self, Malformed, WireValue};
 use crate::protocol::link::{self, Attempt, Direction, LinkFrame, ValueId};
+use crate::protocol::peer;
 use crate::replication::wire;
 use crate::shard::Execution;
 use crate::time::Now;
 
 use super::Worker;
 use super::routing::{Router, large};
+
+/// Requests whose memory is looked at together: what they need fits well into the nearest cache.
+pub(super) const APPROACHED_MAX: usize = 32;
 
 /// What a request that waits takes beside its key and value, in bytes.
 const WAITING_BYTES: usize = size_of::<Waiting>();
@@ -71,6 +75,31 @@ impl Arriving {
 }
 
 impl Worker {
+    /// Looks at the memory that the next requests in `input` will need, if there are several. How
+    /// many frames it has looked at, which is none only where no whole one is.
+    pub(super) fn approach(&self, input: &[u8]) -> usize {
+        let frame_bytes_max = self.settings.limits.frame_bytes_max;
+        let mut hashes = [KeyHash::default(); APPROACHED_MAX];
+        let (mut at, mut frames, mut keys) = (0, 0, 0);
+        while keys < APPROACHED_MAX
+            && let Ok(Some(raw)) = peer::split(&input[at..], frame_bytes_max)
+        {
+            at += raw.frame_bytes;
+            frames += 1;
+            if let Some(key) = link::request_key(&raw) {
+                let hash = KeyHash::of(key);
+                if self.worker_of(hash) == self.id {
+                    hashes[keys] = hash;
+                    keys += 1;
+                }
+            }
+        }
+        if keys > 1 {
+            self.shard.cache.approach(&hashes[..keys]);
+        }
+        frames
+    }
+
     /// Takes a frame of a link: of one that this node has `opened`, or of one of `from`'s.
     ///
     /// # Errors
@@ -322,7 +351,7 @@ impl Worker {
         actions: &mut Actions,
     ) -> Result<(), Malformed> {
         let answer = forward::decode_answer(body)?;
-        let holder = Some(from.guid);
+        let holder = Some(&from.guid);
         let sequence = answer.sequence;
         self.check_answer(sequence, &answer.outcome)?;
         match answer.value {
@@ -396,7 +425,7 @@ impl Worker {
                     let outcome = Outcome::Item(Item { value, ..item });
                     self.check_answer(sequence, &outcome)?;
                     self.router(now, actions)
-                        .finish(sequence, &outcome, Some(from.guid));
+                        .finish(sequence, &outcome, Some(&from.guid));
                 }
                 Ok(())
             }

@@ -4,11 +4,11 @@
 
 use alloc::vec::Vec;
 
+use nom::Err;
 use nom::error::{Error, ErrorKind};
-use nom::number::complete::{be_u8, be_u16, be_u32, be_u64};
-use nom::{Err, Parser};
 
 use crate::command::Expiry;
+use crate::protocol::integers::{be_u8, be_u16, be_u32, be_u64};
 
 pub(super) type Refused<'a> = Err<Error<&'a [u8]>>;
 
@@ -19,10 +19,11 @@ pub(super) fn refused(input: &[u8]) -> Refused<'_> {
 
 const BITS: u32 = u16::BITS;
 
-/// Writes a code, the bits, and the fields that are present.
+/// Writes a code, the bits, and the fields that are present. [`end`](Self::end) puts the bits in.
 pub(super) struct Writer<'a> {
     into: &'a mut Vec<u8>,
     bits_at: usize,
+    bits: u16,
     next: u32,
 }
 
@@ -34,23 +35,23 @@ impl<'a> Writer<'a> {
         Self {
             into,
             bits_at,
+            bits: 0,
             next: 0,
         }
     }
 
+    #[inline]
     pub(super) fn flag(&mut self, set: bool) {
         assert!(self.next < BITS, "one bit a field");
-        let bit = u16::from(set) << self.next;
+        self.bits |= u16::from(set) << self.next;
         self.next += 1;
-        let [high, low] = bit.to_be_bytes();
-        self.into[self.bits_at] |= high;
-        self.into[self.bits_at + 1] |= low;
     }
 
     pub(super) fn byte(&mut self, byte: u8) {
         self.into.push(byte);
     }
 
+    #[inline]
     pub(super) fn number(&mut self, number: Option<u32>) {
         self.flag(number.is_some());
         if let Some(number) = number {
@@ -58,6 +59,7 @@ impl<'a> Writer<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn long(&mut self, number: Option<u64>) {
         self.flag(number.is_some());
         if let Some(number) = number {
@@ -65,8 +67,13 @@ impl<'a> Writer<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn expiry(&mut self, expiry: Option<Expiry>) {
         self.number(expiry.map(Expiry::as_unix_s));
+    }
+
+    pub(super) fn end(self) {
+        self.into[self.bits_at..self.bits_at + 2].copy_from_slice(&self.bits.to_be_bytes());
     }
 }
 
@@ -80,7 +87,8 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// The code, and a reader of the fields behind it.
     pub(super) fn new(input: &'a [u8]) -> Result<(u8, Self), Refused<'a>> {
-        let (input, (code, bits)) = (be_u8, be_u16).parse(input)?;
+        let (input, code) = be_u8(input)?;
+        let (input, bits) = be_u16(input)?;
         let reader = Self {
             input,
             bits,
@@ -93,6 +101,7 @@ impl<'a> Reader<'a> {
         refused(self.input)
     }
 
+    #[inline]
     pub(super) fn flag(&mut self) -> bool {
         assert!(self.next < BITS, "one bit a field");
         let set = self.bits >> self.next & 1 == 1;
@@ -106,6 +115,7 @@ impl<'a> Reader<'a> {
         Ok(byte)
     }
 
+    #[inline]
     pub(super) fn number(&mut self) -> Result<Option<u32>, Refused<'a>> {
         if !self.flag() {
             return Ok(None);
@@ -115,6 +125,7 @@ impl<'a> Reader<'a> {
         Ok(Some(number))
     }
 
+    #[inline]
     pub(super) fn long(&mut self) -> Result<Option<u64>, Refused<'a>> {
         if !self.flag() {
             return Ok(None);
@@ -124,6 +135,7 @@ impl<'a> Reader<'a> {
         Ok(Some(number))
     }
 
+    #[inline]
     pub(super) fn expiry(&mut self) -> Result<Option<Expiry>, Refused<'a>> {
         let at = self.number()?;
         Ok(at.map(|at| match at {

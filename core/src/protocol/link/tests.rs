@@ -104,3 +104,26 @@ fn what_does_not_have_its_form_is_refused() {
     }
     assert_eq!(decode(200, b"anything"), Ok(None));
 }
+
+#[test]
+fn a_request_shows_its_key_and_nothing_else_does() {
+    let key = b"key:1";
+    let operation = crate::command::Operation::Fetch(crate::command::Fetch::default());
+    let mut bytes = Vec::new();
+    encode_request(Attempt::default(), &mut bytes, |into| {
+        let hash = crate::hash::KeyHash::of(key);
+        super::super::forward::encode_request(7, hash, key, &operation, into);
+    });
+    let raw = super::super::peer::split(&bytes, 1000);
+    let raw = raw.expect("well formed").expect("whole");
+    assert_eq!(request_key(&raw), Some(&key[..]));
+    let answer = RawFrame {
+        kind: KIND_ANSWER,
+        ..raw
+    };
+    assert_eq!(request_key(&answer), None);
+    for cut in 0..ATTEMPT_BYTES + 11 + key.len() {
+        let body = &raw.body[..cut];
+        assert_eq!(request_key(&RawFrame { body, ..raw }), None);
+    }
+}

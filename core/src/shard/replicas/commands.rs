@@ -243,12 +243,14 @@ impl Shard {
         };
         self.changed = false;
         let applied = self.apply(now, hash, key, operation, present);
-        let outcome = match &applied {
-            Applied::Met(met) => Outcome::Item(met.item(&self.cache)),
+        // Looking at the item once more is what a reading that another node has sent is spared.
+        let outcome = |cache| match &applied {
+            Applied::Met(met) => Outcome::Item(met.item(cache)),
             Applied::Plain(outcome) => crate::message::plain(outcome),
         };
         // What another node has sent here counts there.
         if caller.visit.is_none() {
+            let outcome = outcome(&self.cache);
             self.figures.count(command.key, command.operation, &outcome);
         }
         let answer = caller
@@ -256,12 +258,12 @@ impl Shard {
             .filter(|_| command.operation.may_change())
             .map(|id| Request {
                 id,
-                answer: memory_of(&outcome),
+                answer: memory_of(&outcome(&self.cache)),
             });
         if caller.token.is_none() {
             return Execution::Done(Outcome::NotFound);
         }
-        let changed = self.changed || self.leaves_doubt(command.operation, &outcome);
+        let changed = self.changed || self.leaves_doubt(command.operation, &applied);
         let forgets =
             planted::has(Bug::KeepDeletes) && matches!(command.operation, Operation::Delete(_));
         let changed = changed && !forgets;
@@ -282,9 +284,9 @@ impl Shard {
 
     /// Whether another replica may have what a delete has not found here: this one may have
     /// evicted it, and the deletion has to reach it all the same.
-    fn leaves_doubt(&self, operation: &Operation<'_>, outcome: &Outcome<'_>) -> bool {
+    fn leaves_doubt(&self, operation: &Operation<'_>, applied: &Applied) -> bool {
         matches!(operation, Operation::Delete(_))
-            && matches!(outcome, Outcome::NotFound)
+            && matches!(applied, Applied::Plain(Outcome::NotFound))
             && self.persist.is_none()
             && self.cache.figures().evictions > 0
     }
