@@ -25,7 +25,7 @@ use crate::command::owned::{CommandBuffers, OwnedCommand};
 use crate::command::{Failure, Operation, Outcome, StoreMode};
 use crate::figures::Figures;
 use crate::hash::KeyHash;
-use crate::member::NodeId;
+use crate::member::{Guid, NodeId};
 use crate::message::{Refusal, Token};
 use crate::replication::Term;
 use crate::time::Time;
@@ -280,6 +280,28 @@ impl Forwarding {
         lane.refusals = 0;
         self.end(partition, sequence);
         Some(token)
+    }
+
+    /// Whether it does not count that a command has changed nothing on the node `from`: it has been
+    /// sent elsewhere since, and there it may yet change something.
+    pub(crate) fn is_passed(
+        &mut self,
+        sequence: u64,
+        outcome: &Outcome<'_>,
+        from: Option<&Guid>,
+    ) -> bool {
+        let (true, Some(index)) = (changed_nothing(outcome), self.index(sequence)) else {
+            return false;
+        };
+        let command = &self.ring[index].command;
+        if !command.operation().may_change() {
+            return false;
+        }
+        let lane = self.lanes.get(command.hash.partition());
+        let target = lane.and_then(|lane| lane.target.as_ref());
+        let is_passed = target.map(|term| &term.node.guid) != from;
+        self.stale_answers += u64::from(is_passed);
+        is_passed
     }
 
     /// The node that was asked is not the primary; who the refusal names may be.
@@ -537,6 +559,14 @@ impl Forwarding {
 fn may_change_nothing(operation: &Operation<'_>) -> bool {
     !matches!(operation, Operation::Store(store)
         if store.mode == StoreMode::Set && store.compare.is_none())
+}
+
+/// Whether a command with this outcome has left everything as it was.
+const fn changed_nothing(outcome: &Outcome<'_>) -> bool {
+    matches!(
+        outcome,
+        Outcome::NotFound | Outcome::NotStored | Outcome::Exists | Outcome::Failed(_)
+    )
 }
 
 /// What the requests of other nodes have been refused, at the node that refuses.

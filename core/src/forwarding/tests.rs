@@ -110,6 +110,11 @@ impl Bench {
         );
     }
 
+    fn is_passed(&mut self, sequence: u64, outcome: &Outcome<'_>, from: usize) -> bool {
+        let from = node(from).guid;
+        self.forwarding.is_passed(sequence, outcome, Some(&from))
+    }
+
     fn sent(&mut self) -> Vec<(usize, u64, u32)> {
         let number = |id: &NodeId| {
             (0..4)
@@ -286,6 +291,48 @@ fn a_command_counts_once_when_it_is_answered() {
     let mut detail = Vec::new();
     figures.detail.render(&mut detail);
     assert!(detail.starts_with(b"PREFIX a get 1 hit 0 set 0 del 0\r\n"));
+}
+
+/// Only the node that a command was sent to at last can say that it has changed nothing.
+#[test]
+fn what_has_been_sent_elsewhere_may_change_something_yet() {
+    let mut bench = Bench::new();
+    let operation = Operation::Delete(Delete::default());
+    let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
+    let hash = KeyHash::of(b"a");
+    let target = Some(term(1));
+    forwarding.push(bench.now, token(0), hash, b"a", &operation, target, seen);
+    bench.push(b"a", Some(1));
+    let negative = [Outcome::NotFound, Outcome::Failed(Failure::Unreachable)];
+    assert!(
+        !negative
+            .iter()
+            .any(|outcome| bench.is_passed(7, outcome, 1))
+    );
+    let partition = hash.partition();
+    let to = Some(term_of(4, 2));
+    let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
+    forwarding.route(bench.now, partition, to, seen);
+    assert!(
+        negative
+            .iter()
+            .all(|outcome| bench.is_passed(7, outcome, 1))
+    );
+    assert!(
+        !negative
+            .iter()
+            .any(|outcome| bench.is_passed(7, outcome, 2))
+    );
+    assert!(
+        !bench.is_passed(7, &Outcome::Deleted, 1),
+        "that is remembered"
+    );
+    assert!(!bench.is_passed(8, &Outcome::NotFound, 1), "a reading");
+    assert!(
+        !bench.is_passed(9, &Outcome::NotFound, 1),
+        "nobody waits for it"
+    );
+    assert_eq!(bench.forwarding.stale_answers, 2);
 }
 
 #[test]
