@@ -143,7 +143,7 @@ pub const TAKEOVER_PLANTED: [(&str, u64); 18] = [
     ("terms-ignored", 32),
     ("ack-before-replication", 2),
     ("no-quorum", 0),
-    ("quorum-by-view", 406),
+    ("quorum-by-view", 436),
     ("forgetful-voter", 3),
     ("stale-restart-in-sync", 1),
     ("in-sync-by-guid", 59),

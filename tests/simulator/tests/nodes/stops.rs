@@ -14,6 +14,7 @@ use zufar_simulator::world::{HostId, LinkId, World};
 
 use super::{DISK, Node, pass, start, wait_for_stop, world};
 
+/// Seeds 4 and 17 found that a partition of which all was deleted came back from an older disk.
 const SEEDS: u64 = 20;
 const WRITERS: usize = 14;
 /// Every so many-th change is a deletion.
