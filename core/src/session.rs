@@ -143,8 +143,6 @@ pub(crate) struct Session {
     pub(crate) charged_bytes: usize,
     /// It is in the parent's list of sessions to go on with.
     pub(crate) runnable: bool,
-    /// It is in the parent's list of sessions whose answers wait for those behind them.
-    pub(crate) corked: bool,
     /// Close once everything has been answered and sent.
     pub(crate) finishing: bool,
     /// Nothing more comes from the peer.
@@ -173,7 +171,6 @@ impl Session {
             memory_asked: false,
             charged_bytes: 0,
             runnable: false,
-            corked: false,
             finishing: false,
             finished: false,
             active_at: now.time,

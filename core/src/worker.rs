@@ -5,7 +5,6 @@
 //! wire formats and item semantics, which belong to its children.
 
 mod budget;
-mod cork;
 mod flushing;
 mod gather;
 mod keeping;
@@ -38,7 +37,6 @@ use crate::shard::Shard;
 use crate::time::{Now, Time};
 
 use budget::Budget;
-use cork::Corked;
 use gather::Rounds;
 use outbox::Outbox;
 use peers::Cluster;
@@ -98,8 +96,6 @@ struct Links {
     buffers: Buffers,
     /// Sessions to go on with.
     runnable: Vec<ConnId>,
-    /// Sessions whose answers wait for those behind them.
-    corked: Corked,
     /// Sessions that wait until another worker has answered something.
     awaiting_credit: Vec<ConnId>,
     /// Sessions that wait for other workers to give memory.
@@ -172,7 +168,10 @@ impl Links {
         if !known {
             self.figures.stale_events += 1;
         }
-        self.write(now.time, token.conn, actions);
+        // Answers come in the order of requests: those of one connection mostly together.
+        if actions.write.last() != Some(&token.conn) {
+            actions.write.push(token.conn);
+        }
         self.wake(token.conn);
         true
     }
@@ -216,7 +215,6 @@ impl Worker {
                 outbox: Outbox::new(settings.workers, settings.limits.credit),
                 buffers: Buffers::default(),
                 runnable: Vec::new(),
-                corked: Corked::default(),
                 awaiting_credit: Vec::new(),
                 awaiting_memory: Vec::new(),
                 figures: LinkFigures::default(),
@@ -412,7 +410,6 @@ impl Worker {
             };
             self.shard.handle_deadline(now, &mut router);
         }
-        self.links.uncork_due(now.time, actions);
         self.handle_peer_deadline(now, actions);
         self.handle_remote_deadline(now, actions);
         if now.time >= self.housekeeping_at {
@@ -512,11 +509,8 @@ impl Machine for Worker {
             return Some(Time::ZERO);
         }
         let own = self.shard.next_deadline().min(self.housekeeping_at);
-        let others = [
-            self.cluster.next_deadline(),
-            self.links.corked.next_deadline(),
-        ];
-        others.into_iter().flatten().chain([own]).min()
+        let peers = self.cluster.next_deadline();
+        Some(peers.map_or(own, |at| at.min(own)))
     }
 
     fn unsent<'a>(&'a self, conn: ConnId, slices: &mut [&'a [u8]]) -> usize {
@@ -539,7 +533,6 @@ impl Machine for Worker {
             .and_then(Option::as_mut);
         if let Some(session) = session.filter(|session| session.conn == conn) {
             session.output.advance(bytes, &mut links.buffers);
-            links.uncork_sent();
             links.wake(conn);
         } else if self.cluster.peering.has(conn) {
             self.peer_sent(conn, bytes);

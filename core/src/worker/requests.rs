@@ -61,9 +61,9 @@ impl Worker {
             if consumed < bytes.len() {
                 let mut pending = self.links.buffers.take();
                 pending.extend_from_slice(&bytes[consumed..]);
-                self.settle(now, conn, pending, actions);
+                self.settle(conn, pending, actions);
             } else {
-                self.settle(now, conn, Vec::new(), actions);
+                self.settle(conn, Vec::new(), actions);
             }
             return;
         }
@@ -79,11 +79,11 @@ impl Worker {
         let mut pending = core::mem::take(&mut session.pending);
         let consumed = self.drive(now, conn, &pending, actions);
         pending.drain(..consumed);
-        self.settle(now, conn, pending, actions);
+        self.settle(conn, pending, actions);
     }
 
     /// Keeps what is left of the input, and sees whether the session pauses, resumes or ends.
-    fn settle(&mut self, now: Now, conn: ConnId, pending: Vec<u8>, actions: &mut Actions) {
+    fn settle(&mut self, conn: ConnId, pending: Vec<u8>, actions: &mut Actions) {
         let limits = self.settings.limits;
         let stopping = self.links.stopping;
         let Some(session) = self.links.session(conn) else {
@@ -101,6 +101,7 @@ impl Worker {
         if session.finished && !stuck {
             session.finish();
         }
+        let unsent = !session.output.is_empty();
         let over = session.finishing && session.is_drained();
         if pending.is_empty() {
             self.links.buffers.give(pending);
@@ -110,8 +111,8 @@ impl Worker {
         if over {
             self.drop_session(conn);
             actions.close.push(conn);
-        } else {
-            self.links.write(now.time, conn, actions);
+        } else if unsent {
+            actions.write.push(conn);
         }
     }
 
