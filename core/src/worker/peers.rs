@@ -306,8 +306,7 @@ impl Worker {
     pub(super) fn drive_peer(&mut self, now: Now, conn: ConnId, actions: &mut Actions) {
         let frame_bytes_max = self.settings.limits.frame_bytes_max;
         let input = self.cluster.peering.take_input(conn);
-        let mut consumed = 0;
-        let mut approached = 0_usize;
+        let (mut consumed, mut approached) = (0, 0_usize);
         while let Some((partner, settled)) = self.cluster.peering.may_carry_out(conn) {
             if partner.waits {
                 break;
