@@ -39,11 +39,13 @@ impl Program {
     }
 }
 
-/// The repository's root.
+/// The repository's root: where cargo runs this, for what it has built may come from another checkout
+/// that shares the target directory.
 #[must_use]
 pub fn repository() -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().unwrap_or(tests).to_path_buf()
+    let running = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let tests = running.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    tests.parent().unwrap_or(&tests).to_path_buf()
 }
 
 /// The built `zufar`.

@@ -120,7 +120,7 @@ pub const CLUSTER_FULL_FOUND: [(&str, u64); 7] = [
 ];
 
 /// The same with everything (`cargo cluster`).
-pub const CLUSTER_ALL_FOUND: [(&str, u64); 5] = [
+pub const CLUSTER_ALL_FOUND: [(&str, u64); 6] = [
     (
         "a negative answer that had not left was remembered, and a reading before it was taken again",
         260,
@@ -135,6 +135,10 @@ pub const CLUSTER_ALL_FOUND: [(&str, u64); 5] = [
         215,
     ),
     ("and a power cut before the disk knew of the mixture", 399),
+    (
+        "a recovery took what was deleted from one that was in sync before the last record",
+        884,
+    ),
 ];
 
 /// A wrong variant of the replication protocol, by the name that `zufar-takeover --bug` takes, and

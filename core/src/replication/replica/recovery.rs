@@ -12,7 +12,7 @@ use crate::replication::claim::{Claim, Phase, Plan, Promised};
 use crate::replication::entry::Entry;
 use crate::replication::message::{Holding, Message};
 use crate::replication::output::Event;
-use crate::replication::record::{NODES_MAX, Record, Term};
+use crate::replication::record::{NODES_MAX, Record, Term, majority};
 use crate::replication::settings::SplitBrain;
 use crate::replication::store::{Arrival, Scan};
 use crate::time::Time;
@@ -403,17 +403,25 @@ impl Replica {
 }
 
 /// Whose entries a recovery gathers: those of the nodes that the base names, and of runs that are
-/// complete under an older record of the same lineage, for the base may never have been in force.
+/// complete under an older record of the same lineage, unless most voters have accepted the base:
+/// otherwise it may never have been in force. If it was, these may have what was deleted since.
 /// If there is nobody of either kind: those of whoever has something.
 fn counted<'a>(claim: &'a Claim, base: &Record, me: NodeId) -> Vec<&'a Promised> {
     let holders = claim
         .promises
         .iter()
         .filter(|promised| promised.holding != Holding::Nothing && promised.node != me);
+    let has_accepted = |guid| {
+        let mut promises = claim.promises.iter();
+        let own = promises.find(|it| it.node.guid == guid);
+        let own = own.and_then(|it| it.record.as_ref());
+        own.is_some_and(|record| record.term == base.term)
+    };
+    let was_in_force = majority(&base.voters, has_accepted);
     let counts = |promised: &&Promised| {
         let lineage = promised.record.as_ref().map(|record| record.lineage);
         let was_in_sync = promised.holding == Holding::Complete && lineage == Some(base.lineage);
-        base.names_guid(promised.node.guid) || was_in_sync
+        base.names_guid(promised.node.guid) || was_in_sync && !was_in_force
     };
     let counted: Vec<&Promised> = holders.clone().filter(counts).collect();
     if counted.is_empty() && !base.names_guid(me.guid) {

@@ -255,18 +255,23 @@ fn a_recovery_that_says_that_it_goes_on_is_not_disturbed() {
 }
 
 /// Of whom a node with a copy, or a mixture, gathers when it recovers, and whether it sets its own
-/// aside, if the other two of three have this.
-fn gathers(own: Option<bool>, others: [(Holding, bool); 2]) -> (Vec<&'static str>, bool) {
+/// aside, if the other two of three have this, and the record of that term.
+fn gathers(
+    named: &[&str],
+    own: Option<bool>,
+    others: [(Holding, Option<u64>); 2],
+) -> (Vec<&'static str>, bool) {
     let mut now = Time::from_millis(1000);
-    let lost = Record {
+    let record = |counter, named: &[&str]| Record {
         term: Term {
-            counter: 2,
+            counter,
             node: run("b", 1),
         },
-        in_sync: vec![run("a", 1), run("b", 1), run("c", 1)],
+        in_sync: named.iter().map(|name| run(name, 1)).collect(),
         voters: vec![guid("a"), guid("b"), guid("c")],
         lineage: None,
     };
+    let lost = record(2, named);
     let start = Start::Restarted {
         promised: None,
         record: lost.clone(),
@@ -310,10 +315,14 @@ fn gathers(own: Option<bool>, others: [(Holding, bool); 2]) -> (Vec<&'static str
     }
     let term = asked.expect("it was asked");
     let mut sent = Vec::new();
-    for (name, (holding, knows)) in ["b", "c"].into_iter().zip(others) {
+    for (name, (holding, counter)) in ["b", "c"].into_iter().zip(others) {
+        let of_term = |counter| match counter {
+            2 => lost.clone(),
+            older => record(older, &["a", "b", "c"]),
+        };
         let message = Message::Promise {
             term,
-            record: knows.then(|| lost.clone()),
+            record: counter.map(of_term),
             holding,
             tail: Vec::new(),
         };
@@ -355,11 +364,12 @@ fn gathers(own: Option<bool>, others: [(Holding, bool); 2]) -> (Vec<&'static str
 #[test]
 fn a_mixture_counts_only_where_nobody_has_it_whole() {
     let (whole, mixed, empty) = (
-        (Holding::Something, true),
-        (Holding::Mixed, true),
-        (Holding::Nothing, true),
+        (Holding::Something, Some(2)),
+        (Holding::Mixed, Some(2)),
+        (Holding::Nothing, Some(2)),
     );
-    let lost = (Holding::Nothing, false);
+    let lost = (Holding::Nothing, None);
+    let gathers = |own, others| gathers(&["a", "b", "c"], own, others);
     let (own_whole, own_mixed) = (Some(false), Some(true));
     assert_eq!(gathers(own_whole, [whole, whole]), (vec!["b", "c"], false));
     assert_eq!(gathers(own_whole, [whole, mixed]), (vec!["b"], false));
@@ -377,4 +387,15 @@ fn a_mixture_counts_only_where_nobody_has_it_whole() {
     );
     assert_eq!(gathers(own_mixed, [mixed, mixed]), (vec!["b", "c"], false));
     assert_eq!(gathers(own_mixed, [lost, mixed]), (vec!["c"], false));
+}
+
+/// Who is alive, and was in sync under an older record only, may have what was deleted since (cluster
+/// seed 884): it counts only where nobody can know that the last record was in force.
+#[test]
+fn who_was_in_sync_before_counts_only_if_the_last_record_may_never_have_been_in_force() {
+    let before = (Holding::Complete, Some(1));
+    let (whole, has_not_heard) = ((Holding::Something, Some(2)), (Holding::Something, Some(1)));
+    let gathers = |others| gathers(&["a", "b"], Some(false), others);
+    assert_eq!(gathers([whole, before]), (vec!["b"], false));
+    assert_eq!(gathers([has_not_heard, before]), (vec!["b", "c"], false));
 }
