@@ -10,9 +10,11 @@
 
 #![allow(clippy::print_stdout, missing_docs)]
 
+mod callgrind;
+
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use zufar_core::disk::Recovery;
@@ -397,42 +399,14 @@ fn run(scenario: &Scenario, requests: usize) {
     assert!(pair.answered_bytes - before >= requests * least);
 }
 
-/// Instructions of a run of its own, as callgrind counts them.
-fn count(index: usize, requests: usize) -> Option<u64> {
-    let this = std::env::current_exe().ok()?;
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(this)
-        .args(["--run".to_owned(), index.to_string(), requests.to_string()])
-        .output()
-        .ok()?;
-    let report = String::from_utf8_lossy(&output.stderr).into_owned();
-    let (_, counted) = report.rsplit_once("Collected : ")?;
-    counted.split_whitespace().next()?.parse().ok()
-}
-
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [flag, index, requests] = &arguments[..]
-        && flag == "--run"
-    {
-        let index: usize = index.parse().expect("the number of a scenario");
-        let requests = requests.parse().expect("a number of requests");
+    if let Some((index, requests)) = callgrind::wanted() {
         run(&SCENARIOS[index], requests);
         return ExitCode::SUCCESS;
     }
-    let wanted = arguments.iter().find(|word| !word.starts_with("--"));
     println!("{:>12}  a request", "instructions");
-    for (index, scenario) in SCENARIOS.iter().enumerate() {
-        if wanted.is_some_and(|wanted| !scenario.name.contains(wanted)) {
-            continue;
-        }
-        let [Some(shorter), Some(longer)] = REQUESTS.map(|requests| count(index, requests)) else {
-            println!("valgrind does not run, or counted nothing");
-            return ExitCode::FAILURE;
-        };
-        let each = (longer - shorter) / (REQUESTS[1] - REQUESTS[0]) as u64;
-        println!("{each:>12}  {}", scenario.name);
-    }
-    ExitCode::SUCCESS
+    let names = SCENARIOS.iter().map(|scenario| scenario.name);
+    callgrind::count_all(names, REQUESTS, |index, each| {
+        println!("{each:>12}  {}", SCENARIOS[index].name);
+    })
 }

@@ -7,7 +7,9 @@
 
 #![allow(clippy::print_stdout, missing_docs)]
 
-use std::process::{Command, ExitCode};
+mod callgrind;
+
+use std::process::ExitCode;
 
 use zufar_core::member::{Guid, NodeId};
 use zufar_core::secure::{Credentials, Datagrams, Secrets, Seed, Stream};
@@ -155,42 +157,19 @@ fn wrong_secrets(_: usize, times: usize) {
     }
 }
 
-/// Instructions of a run of its own, as callgrind counts them.
-fn count(index: usize, times: usize) -> Option<u64> {
-    let this = std::env::current_exe().ok()?;
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(this)
-        .args(["--run".to_owned(), index.to_string(), times.to_string()])
-        .output()
-        .ok()?;
-    let report = String::from_utf8_lossy(&output.stderr).into_owned();
-    let (_, counted) = report.rsplit_once("Collected : ")?;
-    counted.split_whitespace().next()?.parse().ok()
-}
-
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [flag, index, times] = &arguments[..]
-        && flag == "--run"
-    {
-        let scenario = &SCENARIOS[index.parse::<usize>().expect("the number of a scenario")];
-        let times = times.parse().expect("a number");
+    if let Some((index, times)) = callgrind::wanted() {
+        let scenario = &SCENARIOS[index];
         (scenario.run)(scenario.bytes, times);
         return ExitCode::SUCCESS;
     }
     println!("{:>12} {:>9}", "instructions", "a byte");
-    for (index, scenario) in SCENARIOS.iter().enumerate() {
-        let [Some(shorter), Some(longer)] = TIMES.map(|times| count(index, times)) else {
-            println!("valgrind does not run, or counted nothing");
-            return ExitCode::FAILURE;
-        };
-        let each = (longer - shorter) / (TIMES[1] - TIMES[0]) as u64;
-        let byte = match scenario.bytes {
+    let names = SCENARIOS.iter().map(|scenario| scenario.name);
+    callgrind::count_all(names, TIMES, |index, each| {
+        let byte = match SCENARIOS[index].bytes {
             0 => String::new(),
             bytes => format!("{:.2}", each as f64 / bytes as f64),
         };
-        println!("{each:>12} {byte:>9}  {}", scenario.name);
-    }
-    ExitCode::SUCCESS
+        println!("{each:>12} {byte:>9}  {}", SCENARIOS[index].name);
+    })
 }

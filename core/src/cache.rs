@@ -28,9 +28,9 @@ mod audit;
 #[cfg(test)]
 mod hit_ratio_tests;
 #[cfg(test)]
-mod model_tests;
+mod memory_tests;
 #[cfg(test)]
-mod speed_tests;
+mod model_tests;
 #[cfg(test)]
 mod tests;
 

@@ -61,8 +61,8 @@ pub struct ClusterNotes {
     pub members: Vec<(Guid, String)>,
     /// What it kept as voter: the partition, the highest term promised, the record last accepted.
     pub records: Vec<(u16, Option<Term>, Record)>,
-    /// Partitions of which the disk has what a fill has brought beside older items that it should
-    /// not have any more: all of them, where others have it whole.
+    /// Partitions of which the disk has a mixture: what a fill has brought, and older items that it
+    /// should not have any more.
     pub mixed: Vec<u16>,
     /// The names of notes that are damaged, or another release's. Each counts as none.
     pub damaged: Vec<String>,

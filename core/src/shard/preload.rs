@@ -158,7 +158,7 @@ impl Shard {
             return;
         };
         let Some((key, hash)) = self.waits.first_key(slot) else {
-            unreachable!("it has one");
+            unreachable!("it had one a moment ago");
         };
         let mut load = self.preload.spare_load.pop().unwrap_or_default();
         disk_key(hash.partition(), key, &mut load.key);

@@ -163,12 +163,13 @@ impl Waits {
         self.wait(slot).commands.push_front(pending);
     }
 
-    /// Takes the commands of `partition` that somebody waits for, each queue's in their order. The
-    /// queues stay until what they wait for has come.
+    /// Takes the commands of `partition` that somebody waits for, each queue's in their order. A queue
+    /// behind a read stays until that has come.
     pub(super) fn take_of(&mut self, partition: u16) -> Vec<Pending> {
         let mut taken = Vec::new();
-        for slot in self.by_hash.values() {
-            let wait = self.slots[*slot as usize].wait.as_mut();
+        let mut ended = Vec::new();
+        for slot in self.by_hash.values().copied() {
+            let wait = self.slots[slot as usize].wait.as_mut();
             let Some(wait) = wait.filter(|wait| wait.hash.partition() == partition) else {
                 continue;
             };
@@ -177,6 +178,15 @@ impl Waits {
             let (asked, own): (VecDeque<_>, _) = all.into_iter().partition(is_asked);
             wait.commands = own;
             taken.extend(asked);
+            if let State::Stalled(until) = wait.state
+                && wait.commands.is_empty()
+            {
+                self.stalled.remove(&(until, slot));
+                ended.push(slot);
+            }
+        }
+        for slot in ended {
+            self.end(slot);
         }
         taken
     }

@@ -296,7 +296,11 @@ impl Router<'_> {
 
     /// A request that was forwarded is answered, by another node or by this one.
     pub(super) fn finish(&mut self, sequence: u64, outcome: &Outcome<'_>, holder: Option<&Guid>) {
-        let (now, me) = (self.now.time, self.cluster.me());
+        let now = self.now.time;
+        let me = match holder {
+            Some(_) => None,
+            None => self.cluster.me(),
+        };
         let from = holder.or(me.as_ref().map(|me| &me.guid));
         let finished = self.cluster.forward(|forwarding, _| {
             if forwarding.is_passed(sequence, outcome, from) {

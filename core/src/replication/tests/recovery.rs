@@ -41,18 +41,49 @@ fn after<T>(
 }
 
 fn handle(replica: &mut Replica, now: Time, input: Input) -> Vec<Message> {
+    let sent = with(&mut Memory::default(), now, |context| {
+        replica.handle(input, context);
+    });
+    sent.into_iter().map(|(_, message)| message).collect()
+}
+
+/// Lends a store for one call. What is sent, and to whom.
+fn with(store: &mut Memory, now: Time, act: impl FnOnce(&mut Context<'_>)) -> Vec<(Guid, Message)> {
     let mut out = Output::default();
-    let mut context = Context {
+    act(&mut Context {
         now,
         view: &Two([guid("a"), guid("b")]),
-        store: &mut Memory::default(),
+        store,
         out: &mut out,
-    };
-    replica.handle(input, &mut context);
+    });
     out.messages
-        .into_iter()
-        .map(|(_, message)| message)
-        .collect()
+}
+
+/// A replica of `a` that has restarted, and has kept `record`.
+fn restarted(record: Record, store: &mut Memory, now: Time) -> Replica {
+    let start = Start::Restarted {
+        promised: None,
+        record,
+    };
+    let settings = Arc::new(Settings::default());
+    let mut replica = None;
+    with(store, now, |context| {
+        replica = Some(Replica::new(run("a", 2), settings, 7, start, context));
+    });
+    replica.expect("it was made")
+}
+
+/// The second record, which names these as in sync.
+fn record_of(in_sync: Vec<NodeId>) -> Record {
+    Record {
+        term: Term {
+            counter: 2,
+            node: in_sync[0],
+        },
+        in_sync,
+        voters: vec![guid("a"), guid("b")],
+        lineage: None,
+    }
 }
 
 fn answer(replica: &mut Replica, now: Time, message: Message) -> Vec<Message> {
@@ -74,28 +105,8 @@ fn is_accept(message: &Message) -> bool {
 #[test]
 fn a_recovery_whose_record_nobody_has_accepted_is_made_again() {
     let mut now = Time::from_millis(1000);
-    let lost = Record {
-        term: Term {
-            counter: 2,
-            node: run("b", 1),
-        },
-        in_sync: vec![run("b", 1)],
-        voters: vec![guid("a"), guid("b")],
-        lineage: None,
-    };
-    let start = Start::Restarted {
-        promised: None,
-        record: lost.clone(),
-    };
-    let mut out = Output::default();
-    let mut context = Context {
-        now,
-        view: &Two([guid("a"), guid("b")]),
-        store: &mut Memory::default(),
-        out: &mut out,
-    };
-    let settings = Arc::new(Settings::default());
-    let mut replica = Replica::new(run("a", 2), settings, 7, start, &mut context);
+    let lost = record_of(vec![run("b", 1)]);
+    let mut replica = restarted(lost.clone(), &mut Memory::default(), now);
     let promise = |term| Message::Promise {
         term,
         record: Some(lost.clone()),
@@ -131,19 +142,7 @@ fn a_recovery_lists_the_voters_of_its_own_record_too() {
         lineage: None,
     };
     let own = record(2, run("b", 1), ["a", "b"]);
-    let start = Start::Restarted {
-        promised: None,
-        record: own.clone(),
-    };
-    let mut out = Output::default();
-    let mut context = Context {
-        now,
-        view: &Two([guid("a"), guid("b")]),
-        store: &mut Memory::default(),
-        out: &mut out,
-    };
-    let settings = Arc::new(Settings::default());
-    let mut replica = Replica::new(run("a", 2), settings, 7, start, &mut context);
+    let mut replica = restarted(own.clone(), &mut Memory::default(), now);
     let heard = Message::Nack {
         blank: false,
         promised: None,
@@ -172,37 +171,15 @@ fn a_recovery_lists_the_voters_of_its_own_record_too() {
     assert!(sent.iter().any(is_accept));
 }
 
-/// A replica that has restarted, of a record that names these as in sync.
-fn restarted(now: Time, in_sync: Vec<NodeId>) -> Replica {
-    let record = Record {
-        term: Term {
-            counter: 2,
-            node: in_sync[0],
-        },
-        in_sync,
-        voters: vec![guid("a"), guid("b")],
-        lineage: None,
-    };
-    let start = Start::Restarted {
-        promised: None,
-        record,
-    };
-    let mut out = Output::default();
-    let mut context = Context {
-        now,
-        view: &Two([guid("a"), guid("b")]),
-        store: &mut Memory::default(),
-        out: &mut out,
-    };
-    let settings = Arc::new(Settings::default());
-    Replica::new(run("a", 2), settings, 7, start, &mut context)
-}
-
 /// However long it takes: what it has on disk would be discarded.
 #[test]
 fn a_recovery_does_not_do_without_a_voter_that_is_alive() {
     let mut now = Time::from_millis(1000);
-    let mut replica = restarted(now, vec![run("a", 1), run("b", 1)]);
+    let mut replica = restarted(
+        record_of(vec![run("a", 1), run("b", 1)]),
+        &mut Memory::default(),
+        now,
+    );
     assert_eq!(Settings::default().split_brain, SplitBrain::Available);
     let nothing = |_: &Message| None::<()>;
     after(&mut replica, &mut now, 60_000, nothing);
@@ -218,7 +195,7 @@ fn what_an_earlier_run_has_kept_counts_be_it_nothing() {
         (vec![run("b", 1)], Holding::Nothing),
     ] {
         let now = Time::from_millis(1000);
-        let mut replica = restarted(now, in_sync);
+        let mut replica = restarted(record_of(in_sync), &mut Memory::default(), now);
         let term = Term {
             counter: 9,
             node: run("b", 2),
@@ -236,7 +213,11 @@ fn what_an_earlier_run_has_kept_counts_be_it_nothing() {
 #[test]
 fn a_recovery_that_says_that_it_goes_on_is_not_disturbed() {
     let mut now = Time::from_millis(1000);
-    let mut replica = restarted(now, vec![run("a", 1), run("b", 1)]);
+    let mut replica = restarted(
+        record_of(vec![run("a", 1), run("b", 1)]),
+        &mut Memory::default(),
+        now,
+    );
     let term = Term {
         counter: 9,
         node: run("b", 2),
@@ -272,10 +253,6 @@ fn gathers(
         lineage: None,
     };
     let lost = record(2, named);
-    let start = Start::Restarted {
-        promised: None,
-        record: lost.clone(),
-    };
     let mut store = Memory {
         mixed: own == Some(true),
         ..Memory::default()
@@ -283,33 +260,13 @@ fn gathers(
     if own.is_some() {
         store.apply(&entry("key", 1), Arrival::Merged);
     }
-    let (mut out, mut gathered) = (Output::default(), Vec::new());
-    let mut hear = |replica: &mut Option<Replica>, store: &mut Memory, now, input| {
-        let view = Two([guid("a"), guid("b")]);
-        let mut context = Context {
-            now,
-            view: &view,
-            store,
-            out: &mut out,
-        };
-        match (replica.as_mut(), input) {
-            (Some(replica), Some(input)) => replica.handle(input, &mut context),
-            _ => {
-                let settings = Arc::new(Settings::default());
-                let start = start.clone();
-                *replica = Some(Replica::new(run("a", 2), settings, 7, start, &mut context));
-            }
-        }
-        let sent = out.messages.clone();
-        out.clear();
-        sent
-    };
-    let mut replica = None;
-    hear(&mut replica, &mut store, now, None);
+    let mut replica = restarted(lost.clone(), &mut store, now);
+    let mut hear =
+        |store: &mut Memory, now, input| with(store, now, |context| replica.handle(input, context));
     let mut asked = None;
     while asked.is_none() {
         now = now.plus_millis(10);
-        let sent = hear(&mut replica, &mut store, now, Some(Input::Deadline));
+        let sent = hear(&mut store, now, Input::Deadline);
         asked = sent.iter().find_map(|(_, message)| prepared(message));
         assert!(now < Time::from_millis(20_000), "it recovers");
     }
@@ -327,14 +284,9 @@ fn gathers(
             tail: Vec::new(),
         };
         let from = run(name, 2);
-        sent = hear(
-            &mut replica,
-            &mut store,
-            now,
-            Some(Input::Message { from, message }),
-        );
+        sent = hear(&mut store, now, Input::Message { from, message });
     }
-    let aside = store.aside;
+    let (aside, mut gathered) = (store.aside, Vec::new());
     for name in ["b", "c"] {
         let is_asked = |(to, message): &(Guid, Message)| {
             *to == guid(name) && matches!(message, Message::Gather { .. })
@@ -348,12 +300,7 @@ fn gathers(
                 next: None,
             };
             let from = run(name, 2);
-            sent = hear(
-                &mut replica,
-                &mut store,
-                now,
-                Some(Input::Message { from, message }),
-            );
+            sent = hear(&mut store, now, Input::Message { from, message });
         }
     }
     assert!(sent.iter().any(|(_, message)| is_accept(message)));

@@ -138,6 +138,8 @@ mod tests {
     #[test]
     fn runs_that_nothing_points_to_are_forgotten() {
         let mut standings = Standings::of(2);
+        // What comes before it in the list is forgotten, and so its place changes.
+        standings.place(run(5000));
         let kept = standings.place(run(0));
         standings.all[0] = Standing::Elsewhere(kept, 7);
         for generation in 1..1000 {
