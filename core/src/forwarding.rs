@@ -456,9 +456,10 @@ impl Forwarding {
     }
 
     /// Fails requests below the sequence `before` that can't be sent again: they may have been
-    /// carried out without changing anything, which nobody remembers, and so may a write of the
-    /// same client and key that was sent behind them. Sent again, they would be carried out behind
-    /// that write.
+    /// carried out without changing anything, which nobody remembers, and so may a command of the
+    /// same client and key that was sent behind them, and whose answer is remembered: all that may
+    /// change something, a touching get that has found nothing included (cluster seed 2035). Sent
+    /// again, they would be carried out behind it.
     fn give_up_passed(&mut self, partition: u16, before: u64, sink: &mut impl Sink) {
         let Some(lane) = self
             .lanes
@@ -467,7 +468,7 @@ impl Forwarding {
         else {
             return;
         };
-        let (mut writes, mut passed) = (Vec::new(), Vec::new());
+        let (mut remembered, mut passed) = (Vec::new(), Vec::new());
         for sequence in lane.queue.iter().rev().copied() {
             let Some(pending) = self
                 .pending(sequence)
@@ -481,11 +482,11 @@ impl Forwarding {
                 pending.command.hash,
             );
             let operation = pending.command.operation();
-            if sequence < before && writes.contains(&source) && may_change_nothing(&operation) {
+            if sequence < before && remembered.contains(&source) && may_change_nothing(&operation) {
                 passed.push(sequence);
             }
-            if !matches!(operation, Operation::Fetch(_) | Operation::Inspect) {
-                writes.push(source);
+            if operation.may_change() {
+                remembered.push(source);
             }
         }
         for sequence in passed {

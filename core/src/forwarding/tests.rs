@@ -293,6 +293,28 @@ fn a_command_counts_once_when_it_is_answered() {
     assert!(detail.starts_with(b"PREFIX a get 1 hit 0 set 0 del 0\r\n"));
 }
 
+/// The answer of what may change something is remembered, and a reading before it is not.
+#[test]
+fn a_reading_is_not_sent_again_before_what_is_remembered() {
+    let touching = Fetch {
+        touch: Some(crate::command::Expiry::Never),
+        ..Fetch::default()
+    };
+    for (last, failed) in [
+        (touching, vec![(0, Failure::Unreachable)]),
+        (Fetch::default(), vec![]),
+    ] {
+        let mut bench = Bench::new();
+        bench.push(b"a", Some(1));
+        let hash = KeyHash::of(b"a");
+        let (forwarding, seen) = (&mut bench.forwarding, &mut bench.seen);
+        let operation = Operation::Fetch(last);
+        forwarding.push(bench.now, token(1), hash, b"a", &operation, None, seen);
+        forwarding.route(bench.now, hash.partition(), Some(term_of(4, 2)), seen);
+        assert_eq!(bench.seen.failed, failed);
+    }
+}
+
 /// Only the node that a command was sent to at last can say that it has changed nothing.
 #[test]
 fn what_has_been_sent_elsewhere_may_change_something_yet() {

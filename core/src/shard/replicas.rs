@@ -81,6 +81,14 @@ impl Held {
         matches!(self.until, Until::Acknowledged(_))
     }
 
+    /// What can be said if it never may leave. Of a write the command is not kept.
+    fn unanswered(&self) -> Failure {
+        match self.is_write() {
+            true => Failure::Unknown,
+            false => self.command.operation().unanswered(),
+        }
+    }
+
     /// Whether both are of one key and of one connection, whose requests keep their order. Of what
     /// another node has forwarded it is not known which connections it is of.
     fn follows(&self, earlier: &Self) -> bool {

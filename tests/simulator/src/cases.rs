@@ -120,7 +120,7 @@ pub const CLUSTER_FULL_FOUND: [(&str, u64); 7] = [
 ];
 
 /// The same with everything (`cargo cluster`).
-pub const CLUSTER_ALL_FOUND: [(&str, u64); 6] = [
+pub const CLUSTER_ALL_FOUND: [(&str, u64); 8] = [
     (
         "a negative answer that had not left was remembered, and a reading before it was taken again",
         260,
@@ -138,6 +138,14 @@ pub const CLUSTER_ALL_FOUND: [(&str, u64); 6] = [
     (
         "a recovery took what was deleted from one that was in sync before the last record",
         884,
+    ),
+    (
+        "a reading was sent again, and what its client had asked behind it was remembered",
+        2035,
+    ),
+    (
+        "a write that was held for too long was said to have changed nothing",
+        2116,
     ),
 ];
 

@@ -235,7 +235,7 @@ impl Shard {
         {
             let overdue = |held: &mut Held| held.by <= now.time;
             while let Some(held) = slot.held.pop_front_if(overdue) {
-                let failure = held.command.operation().unanswered();
+                let failure = held.unanswered();
                 replicas.figures.unknown += u64::from(failure == Failure::Unknown);
                 sink.answer(held.caller.token, Outcome::Failed(failure));
                 replicas.buffers.recycle(held.command);
@@ -258,7 +258,7 @@ impl Shard {
     /// A reading that was never certain can't be taken again: its sender's next commands have been
     /// carried out, and it would see what they have done.
     fn give_up_reading(&mut self, held: Held, sink: &mut impl Sink) {
-        let failure = held.command.operation().unanswered();
+        let failure = held.unanswered();
         sink.answer(held.caller.token, Outcome::Failed(failure));
         if let Some(replicas) = &mut self.replicas {
             replicas.figures.unknown += u64::from(failure == Failure::Unknown);
